@@ -1,1 +1,8 @@
-//! Placeholder until the first module lands.
+//! The reader: MySQL's binlog in, the events of the live set out. The only writer of truth.
+//!
+//! The path of a change: [`source`] (raw events) -> `decode` (row images, only the columns needed) -> `live`
+//! (before and after against `live_when`) -> `sequence` (version, chain, digest) -> the log.
+
+pub mod change;
+pub mod feed;
+pub mod source;

@@ -44,7 +44,11 @@ impl Decimal {
         if self.scale != other.scale {
             return None;
         }
-        let magnitude = self.magnitude.iter().rev().cmp(other.magnitude.iter().rev());
+        let magnitude = self
+            .magnitude
+            .iter()
+            .rev()
+            .cmp(other.magnitude.iter().rev());
         Some(match (self.negative, other.negative) {
             (false, false) => magnitude,
             (true, true) => magnitude.reverse(),

@@ -32,7 +32,9 @@ pub struct PredicateError(pub String);
 impl Predicate {
     /// Parses and checks `sql` against the table's columns (all of them, in table order).
     pub fn parse(_sql: &str, _columns: &[Column]) -> Result<Predicate, PredicateError> {
-        Ok(Predicate { columns: Vec::new() })
+        Ok(Predicate {
+            columns: Vec::new(),
+        })
     }
 
     /// Table ordinals of the columns that the predicate reads, ascending. [`Predicate::eval`] takes their
