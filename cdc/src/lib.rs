@@ -4,5 +4,6 @@
 //! (before and after against `live_when`) -> `sequence` (version, chain, digest) -> the log.
 
 pub mod change;
+pub mod decode;
 pub mod feed;
 pub mod source;
