@@ -45,6 +45,8 @@ struct Held {
     /// `shown` came from a Replace, a boot or a reload: no frame leads to it, only a comparison.
     jumped: bool,
     forked: bool,
+    /// What of it is published.
+    public: Sum,
 }
 
 /// A verified content of one bucket at one of its data versions.
@@ -137,6 +139,10 @@ impl Assembly {
             },
             jumped: true,
             forked: false,
+            public: Sum {
+                digest: Digest::EMPTY,
+                count: 0,
+            },
         };
         Assembly {
             lineage,
@@ -348,13 +354,7 @@ impl Assembly {
         for &bucket in &self.dirty {
             let held = &self.buckets[bucket.index()];
             let (take, sum) = held.reach(taken.version, taken.vector[bucket.index()], bucket)?;
-            let old = before.map_or(
-                Sum {
-                    digest: Digest::EMPTY,
-                    count: 0,
-                },
-                |shown| held.published_sum(shown, bucket),
-            );
+            let old = held.public;
             total.digest = total.digest.minus(old.digest).plus(sum.digest);
             total.count = total.count - old.count + sum.count;
             plan.push((bucket, take));
@@ -398,6 +398,7 @@ impl Assembly {
             let held = &mut self.buckets[bucket.index()];
             let mut keys = Vec::new();
             held.advance(take, &mut keys);
+            held.public = held.shown.sum;
             let rows = held.shown.rows.clone();
             if std::mem::take(&mut held.jumped) {
                 exact |= !planted(Bug::ExactForgotten);
@@ -476,14 +477,6 @@ impl Held {
         } else {
             Err(Hold::Reading(bucket))
         }
-    }
-
-    fn published_sum(&self, shown: &Snapshot, bucket: Bucket) -> Sum {
-        if !self.jumped {
-            return self.shown.sum;
-        }
-        let rows = &shown.buckets[bucket.index()];
-        crate::fold::sum_of(rows.iter().map(|(key, row)| Digest::of(key, row)))
     }
 
     /// Moves `shown` over the first `take` commits and gathers the keys that they touch.
