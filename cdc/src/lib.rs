@@ -6,4 +6,5 @@
 pub mod change;
 pub mod decode;
 pub mod feed;
+pub mod sequence;
 pub mod source;
