@@ -149,12 +149,11 @@ impl Rooms {
         (count > 0).then(|| self.below(count) as usize)
     }
 
-    /// The statements of one transaction: as many rooms go on air as off, most changes are of
-    /// something that nobody exports, and some transactions have several rows.
+    /// The statements of one transaction: about as many rooms go on air as off, some change, many
+    /// changes are of something that nobody exports, and some transactions have several rows.
     fn transaction(&mut self) -> String {
         match self.below(100) {
-            0..20 => self.on(),
-            20..40 => self.off(),
+            0..40 => self.toggle(),
             40..55 => self.retitle(),
             55..60 => format!(
                 "BEGIN;\n{}{}{}COMMIT;\n",
@@ -166,6 +165,16 @@ impl Rooms {
                 let (id, change) = (self.any(), self.below(50));
                 format!("UPDATE live.room SET online = online + {change} WHERE id = {id};\n")
             }
+        }
+    }
+
+    /// The further from the number at the start, the likelier back to it.
+    fn toggle(&mut self) -> String {
+        let usual = self.rows / WRITERS / LIVE_ONE_IN;
+        if self.below(2 * usual) < self.live.len() as u64 {
+            self.off()
+        } else {
+            self.on()
         }
     }
 
