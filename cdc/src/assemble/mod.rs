@@ -10,9 +10,12 @@
 //! until its end, so that the barrier has its GTID and nothing of the group is delivered after it.
 
 mod body;
+mod events;
 mod group;
 mod gtid;
 mod kind;
+mod mariadb;
+mod payload;
 mod query;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,12 +28,13 @@ use onair_model::Gtid;
 use self::body::Malformed;
 use self::group::Group;
 use self::kind::Named;
-use self::query::{Control, Query};
+use self::mariadb::Inflater;
+use self::payload::Unpacker;
 use self::xa::Prepared;
 pub use self::xa::Xid;
 use crate::change::{Step, Transaction};
-use crate::ddl::{Classifier, Ddl, Statement};
-use crate::decode::{DecodeError, Decoder, Net};
+use crate::ddl::Classifier;
+use crate::decode::{Decoder, Net};
 use crate::feed::Feed;
 use crate::source::{Dialect, RawEvent};
 
@@ -93,6 +97,8 @@ pub struct Assembler {
     /// Rows of the group under way.
     net: Net,
     prepared: Prepared,
+    unpacker: Unpacker,
+    inflater: Inflater,
     /// The last group that ended, for errors.
     last: Option<Gtid>,
 }
@@ -108,6 +114,8 @@ impl Assembler {
             group: None,
             net: Net::default(),
             prepared: Prepared::default(),
+            unpacker: Unpacker::default(),
+            inflater: Inflater::default(),
             last: None,
         }
     }
@@ -129,30 +137,54 @@ impl Assembler {
             .map_err(|fault| self.explain(event.kind, fault))
     }
 
-    /// What stands between groups goes here, the rest into the group.
+    /// Tells what begins, what stands between groups and what wraps other events from the rest.
     fn route(&mut self, event: &RawEvent, steps: &mut impl FnMut(Step)) -> Result<(), Fault> {
-        match event.kind {
-            kind::HEARTBEAT | kind::HEARTBEAT_V2 => {
+        use Dialect::{Mariadb, Mysql};
+
+        match (event.kind, self.dialect) {
+            (kind::HEARTBEAT, _) | (kind::HEARTBEAT_V2, Mysql) => {
                 if self.group.is_none() {
                     steps(Step::Heartbeat);
                 }
-                Ok(())
+                return Ok(());
             }
-            kind::GTID_LOG => self.begin(event, gtid::mysql(&event.body)?, steps),
-            kind::GTID_TAGGED_LOG => self.begin(event, gtid::mysql_tagged(&event.body)?, steps),
-            kind::ANONYMOUS_GTID => Err(Fault::Refused {
-                what: "the server writes transactions without a GTID".to_owned(),
-                remedy: "SET PERSIST gtid_mode = ON on the source, step by step as its manual says",
-            }),
-            kind::FORMAT_DESCRIPTION | kind::ROTATE | kind::STOP | kind::PREVIOUS_GTIDS => {
-                self.between(event.kind, steps)
+            // About the file, not about a transaction. The statement's text for people: sent only on request, so
+            // that a fingerprint must not know of it.
+            (kind::BINLOG_CHECKPOINT | kind::ANNOTATE_ROWS, Mariadb) => return Ok(()),
+            (kind::FORMAT_DESCRIPTION | kind::ROTATE | kind::STOP, _)
+            | (kind::PREVIOUS_GTIDS, Mysql)
+            | (kind::MARIADB_GTID_LIST, Mariadb) => return self.between(event.kind, steps),
+            (kind::GTID_LOG, Mysql) => return self.begin(event, gtid::mysql(&event.body)?, steps),
+            (kind::GTID_TAGGED_LOG, Mysql) => {
+                return self.begin(event, gtid::mysql_tagged(&event.body)?, steps);
             }
-            _ => {
-                if let Some(group) = &mut self.group {
-                    group.add_to_fingerprint(event.kind, &event.body);
-                }
-                self.inside(event.kind, event.flags, &event.body, steps)
+            (kind::MARIADB_GTID, Mariadb) => {
+                let head = mariadb::gtid(&event.body, event.server_id)?;
+                return self.begin(event, head, steps);
             }
+            (kind::ANONYMOUS_GTID, Mysql) => {
+                return Err(Fault::Refused {
+                    what: "the source writes transactions without a GTID".to_owned(),
+                    remedy: "set gtid_mode = ON on the source, step by step as MySQL's manual says",
+                });
+            }
+            (kind::START_ENCRYPTION, Mariadb) => {
+                return Err(Fault::Refused {
+                    what: "the source sends its binlog encrypted".to_owned(),
+                    remedy: "set encrypt_binlog = OFF on the source",
+                });
+            }
+            _ => {}
+        }
+
+        if let Some(group) = &mut self.group {
+            group.add_to_fingerprint(event.kind, &event.body);
+        }
+        let plain = mariadb::plain_kind(event.kind);
+        match (event.kind, plain, self.dialect) {
+            (kind::TRANSACTION_PAYLOAD, _, Mysql) => self.payload(&event.body, steps),
+            (_, Some(plain), Mariadb) => self.compressed(plain, event.flags, &event.body, steps),
+            _ => self.inside(event.kind, event.flags, &event.body, steps),
         }
     }
 
@@ -184,191 +216,6 @@ impl Assembler {
                 Named(kind)
             ))),
         }
-    }
-
-    /// An event of a group. `kind` may be of an event that was inside another.
-    fn inside(
-        &mut self,
-        kind: u8,
-        flags: u16,
-        body: &[u8],
-        steps: &mut impl FnMut(Step),
-    ) -> Result<(), Fault> {
-        match kind {
-            kind::TABLE_MAP => {
-                let group = self.rows_group()?;
-                if group.broken.is_none() {
-                    let outcome = self.decoder.table_map(body);
-                    self.judge(outcome)?;
-                }
-                Ok(())
-            }
-            kind::WRITE_ROWS_V1
-            | kind::UPDATE_ROWS_V1
-            | kind::DELETE_ROWS_V1
-            | kind::WRITE_ROWS
-            | kind::UPDATE_ROWS
-            | kind::DELETE_ROWS
-            | kind::PARTIAL_UPDATE_ROWS => self.rows(kind, body),
-            kind::XID => {
-                current(&mut self.group)?;
-                self.end(steps);
-                Ok(())
-            }
-            kind::QUERY => self.query(Query::parse(body)?, steps),
-            kind::XA_PREPARE => self.prepare(body, steps),
-            // Context for statements and for people; said again by what follows, or about it.
-            kind::INTVAR
-            | kind::RAND
-            | kind::USER_VAR
-            | kind::ROWS_QUERY
-            | kind::IGNORABLE
-            | kind::TRANSACTION_CONTEXT
-            | kind::VIEW_CHANGE => Ok(()),
-            _ if flags & kind::IGNORABLE_FLAG != 0 => Ok(()),
-            unknown => {
-                let reason = format!("an event of an unknown kind, {}", Named(unknown));
-                self.barrier(reason, steps);
-                Ok(())
-            }
-        }
-    }
-
-    fn rows(&mut self, kind: u8, body: &[u8]) -> Result<(), Fault> {
-        let group = self.rows_group()?;
-        if group.broken.is_some() {
-            return Ok(());
-        }
-        let outcome = self.decoder.rows(kind, body, &mut self.net);
-        self.judge(outcome)?;
-        let held = self.net.bytes();
-        let limit = self.limits.transaction_bytes;
-        let over = held.saturating_add(self.prepared.bytes()) > limit;
-        let group = current(&mut self.group)?;
-        group.touched |= held > 0;
-        if held > 0 && over {
-            group.break_off(format!(
-                "the rows that it changed in captured tables take more than {limit} bytes of memory \
-                 together with those of prepared XA transactions"
-            ));
-            self.net.clear();
-        }
-        Ok(())
-    }
-
-    fn query(&mut self, query: Query<'_>, steps: &mut impl FnMut(Step)) -> Result<(), Fault> {
-        let control = Control::of(query.text)?;
-        let group = current(&mut self.group)?;
-        match control {
-            Control::Begin => group.opened = true,
-            Control::Nothing => {}
-            Control::Commit => self.end(steps),
-            Control::Rollback => {
-                if group.touched {
-                    group.break_off(
-                        "it changed captured tables and ends with ROLLBACK: what remains depends on their engine"
-                            .to_owned(),
-                    );
-                }
-                self.end(steps);
-            }
-            Control::RollbackTo => {
-                if group.touched {
-                    group.break_off(
-                        "it changed captured tables and has a ROLLBACK TO a savepoint".to_owned(),
-                    );
-                }
-            }
-            Control::XaCommit(xid) => {
-                if let Some(net) = self.prepared.remove(&xid) {
-                    self.net = net;
-                } else {
-                    group.break_off(format!(
-                        "XA COMMIT {xid} of a transaction whose rows were prepared before the stream began or given up"
-                    ));
-                }
-                self.end(steps);
-            }
-            Control::XaRollback(xid) => {
-                self.prepared.remove(&xid);
-                self.end(steps);
-            }
-            Control::Statement => self.statement(query, steps)?,
-        }
-        Ok(())
-    }
-
-    fn statement(&mut self, query: Query<'_>, steps: &mut impl FnMut(Step)) -> Result<(), Fault> {
-        let verdict = self.classifier.classify(Statement {
-            text: query.text,
-            database: query.database,
-            sql_mode: query.sql_mode,
-        });
-        let group = current(&mut self.group)?;
-        match verdict {
-            Ddl::Ignorable | Ddl::SchemaOnly => {}
-            Ddl::ContentChanging { what } | Ddl::Unknown { what } => {
-                group.break_off(format!("{what}: {}", excerpt(query.text)));
-            }
-        }
-        if starts_transaction(query.text) {
-            group.opened = true;
-        }
-        if !group.opened {
-            self.end(steps);
-        }
-        Ok(())
-    }
-
-    fn prepare(&mut self, body: &[u8], steps: &mut impl FnMut(Step)) -> Result<(), Fault> {
-        let (xid, one_phase) = xa::prepare(body)?;
-        let (open, limit) = (self.prepared.len(), self.limits.xa_open_max);
-        let again = self.prepared.contains(&xid);
-        let group = current(&mut self.group)?;
-        if !one_phase {
-            if again {
-                return Err(Fault::Damaged(format!("{xid} is prepared already")));
-            }
-            if open >= limit {
-                group.break_off(format!(
-                    "more than {limit} XA transactions are prepared and open"
-                ));
-            }
-            if group.broken.is_none() {
-                let gtid = group.gtid;
-                self.prepared.hold(xid, gtid, std::mem::take(&mut self.net));
-            }
-        }
-        self.end(steps);
-        Ok(())
-    }
-
-    /// What the decoder says of an event.
-    fn judge(&mut self, outcome: Result<(), DecodeError>) -> Result<(), Fault> {
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(DecodeError::Damaged(reason)) => Err(Fault::Damaged(reason)),
-            Err(DecodeError::Barrier(reason)) => {
-                self.net.clear();
-                current(&mut self.group)?.break_off(reason);
-                Ok(())
-            }
-        }
-    }
-
-    /// Breaks the group off, or says so at once when there is none.
-    fn barrier(&mut self, reason: String, steps: &mut impl FnMut(Step)) {
-        match &mut self.group {
-            Some(group) => group.break_off(reason),
-            None => steps(Step::Barrier { gtid: None, reason }),
-        }
-    }
-
-    /// The group, which has rows and so goes on up to a commit.
-    fn rows_group(&mut self) -> Result<&mut Group, Fault> {
-        let group = current(&mut self.group)?;
-        group.opened = true;
-        Ok(group)
     }
 
     /// Ends the group, if there is one.
@@ -425,26 +272,4 @@ impl From<Malformed> for Fault {
     fn from(Malformed(reason): Malformed) -> Self {
         Fault::Damaged(reason.to_owned())
     }
-}
-
-/// Whether it is the CREATE TABLE of a CREATE TABLE .. SELECT: since 8.0.21 its rows follow in the same transaction.
-fn starts_transaction(text: &[u8]) -> bool {
-    const MARK: &[u8] = b"START TRANSACTION";
-    let text = text.trim_ascii_end();
-    text.len()
-        .checked_sub(MARK.len())
-        .and_then(|at| text.get(at..))
-        .is_some_and(|tail| tail.eq_ignore_ascii_case(MARK))
-}
-
-/// The beginning of a statement, for logs.
-fn excerpt(text: &[u8]) -> String {
-    const CHARS_MAX: usize = 200;
-    let head = &text[..text.len().min(4 * CHARS_MAX)];
-    let head = String::from_utf8_lossy(head);
-    let mut cut: String = head.chars().take(CHARS_MAX).collect();
-    if cut.len() < text.len() {
-        cut.push_str("..");
-    }
-    cut
 }

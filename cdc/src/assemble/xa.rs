@@ -38,20 +38,21 @@ impl Xid {
 
     /// `X'6162',X'63',1`, as both servers write it. Gives what follows, too.
     pub(super) fn parse(text: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        const NONE: Malformed = Malformed("its XID cannot be read");
-        let (global, rest) = hex(text).ok_or(NONE)?;
-        let (branch, rest) = rest.strip_prefix(b",").and_then(hex).ok_or(NONE)?;
-        let rest = rest.strip_prefix(b",").ok_or(NONE)?;
+        Self::parse_text(text).ok_or(Malformed("its XID cannot be read"))
+    }
+
+    fn parse_text(text: &[u8]) -> Option<(Self, &[u8])> {
+        let (mut global, mut branch) = ([0; PART_MAX], [0; PART_MAX]);
+        let (global_length, rest) = hex(text, &mut global)?;
+        let (branch_length, rest) = hex(rest.strip_prefix(b",")?, &mut branch)?;
+        let rest = rest.strip_prefix(b",")?;
         let end = rest
             .iter()
             .position(|byte| !byte.is_ascii_digit())
             .unwrap_or(rest.len());
-        let format = std::str::from_utf8(&rest[..end])
-            .ok()
-            .and_then(|digits| digits.parse::<u32>().ok())
-            .ok_or(NONE)?;
-        let xid = Self::new(format, &global.0[..global.1], &branch.0[..branch.1])?;
-        Ok((xid, &rest[end..]))
+        let format = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+        let xid = Self::new(format, &global[..global_length], &branch[..branch_length]).ok()?;
+        Some((xid, &rest[end..]))
     }
 
     fn parts(&self) -> (&[u8], &[u8]) {
@@ -60,14 +61,13 @@ impl Xid {
     }
 }
 
-/// `X'6162'` and what follows it.
-fn hex(text: &[u8]) -> Option<(([u8; PART_MAX], usize), &[u8])> {
+/// Reads `X'6162'` into `part`. Gives how long it is and what follows.
+fn hex<'a>(text: &'a [u8], part: &mut [u8; PART_MAX]) -> Option<(usize, &'a [u8])> {
     let text = text.trim_ascii_start();
     let digits = text
         .strip_prefix(b"X'")
         .or_else(|| text.strip_prefix(b"x'"))?;
     let end = digits.iter().position(|&byte| byte == b'\'')?;
-    let mut part = [0; PART_MAX];
     let (pairs, odd) = digits[..end].as_chunks::<2>();
     if !odd.is_empty() || pairs.len() > PART_MAX {
         return None;
@@ -76,7 +76,7 @@ fn hex(text: &[u8]) -> Option<(([u8; PART_MAX], usize), &[u8])> {
         let digit = |at: usize| char::from(pair[at]).to_digit(16);
         *byte = (digit(0)? * 16 + digit(1)?) as u8;
     }
-    Some(((part, pairs.len()), &digits[end + 1..]))
+    Some((pairs.len(), &digits[end + 1..]))
 }
 
 impl fmt::Display for Xid {
