@@ -3,7 +3,9 @@
 //! The path of a change: [`source`] (raw events) -> `decode` (row images, only the columns needed) -> `live`
 //! (before and after against `live_when`) -> `sequence` (version, chain, digest) -> the log.
 
+pub mod assemble;
 pub mod change;
+pub mod ddl;
 pub mod decode;
 pub mod feed;
 pub mod sequence;
