@@ -1,1 +1,3 @@
+//! The tasks of this repository: `cargo xtask --help`.
+
 fn main() {}
