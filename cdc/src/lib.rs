@@ -4,6 +4,7 @@
 //! (before and after against `live_when`) -> `sequence` (version, chain, digest) -> the log.
 
 pub mod change;
+pub mod column_def;
 pub mod decode;
 pub mod feed;
 pub mod source;
