@@ -7,4 +7,6 @@ pub mod change;
 pub mod column_def;
 pub mod decode;
 pub mod feed;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod source;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{
-    ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, PathOrBuf, SslOpts,
+    ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, Row, SslOpts,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -150,6 +150,12 @@ impl Session {
         limited(&self.address, self.conn.query(sql)).await
     }
 
+    /// All rows of a query by the binary protocol, which gives numbers and dates as such.
+    pub(super) async fn exec(&mut self, sql: &str) -> Result<Vec<Row>, SourceError> {
+        let rows = limited(&self.address, self.conn.exec(sql, ())).await?;
+        rows.map_err(|err| explain(&self.address, &err))
+    }
+
     /// The only row of a query that always has one.
     pub(super) async fn one<T>(&mut self, sql: &str) -> Result<T, SourceError>
     where
@@ -227,13 +233,13 @@ fn ssl_opts(tls: &TlsConfig) -> Result<SslOpts, ConfigErrors> {
     {
         opts = opts
             .with_disable_built_in_roots(true)
-            .with_root_certs(vec![PathOrBuf::from(ca)]);
+            .with_root_certs(vec![ca.into()]);
     }
     if let Some((certificate, key)) = &tls.identity {
         let certificate = read("ssl-cert", certificate, has_certificate, "certificate");
         let key = read("ssl-key", key, has_key, "private key");
         if let (Some(certificate), Some(key)) = (certificate, key) {
-            let identity = ClientIdentity::new(PathOrBuf::from(certificate), PathOrBuf::from(key));
+            let identity = ClientIdentity::new(certificate.into(), key.into());
             opts = opts.with_client_identity(Some(identity));
         }
     }
