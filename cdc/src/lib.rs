@@ -5,8 +5,11 @@
 
 pub mod assemble;
 pub mod change;
+pub mod column_def;
 pub mod ddl;
 pub mod decode;
 pub mod feed;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod sequence;
 pub mod source;
