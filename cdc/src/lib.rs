@@ -4,6 +4,8 @@
 //! (before and after against `live_when`) -> `sequence` (version, chain, digest) -> the log.
 
 pub mod change;
+mod clock;
 pub mod decode;
+pub mod demo;
 pub mod feed;
 pub mod source;
