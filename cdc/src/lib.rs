@@ -5,9 +5,11 @@
 
 pub mod assemble;
 pub mod change;
+mod clock;
 pub mod column_def;
 pub mod ddl;
 pub mod decode;
+pub mod demo;
 pub mod feed;
 #[cfg(feature = "mysql")]
 pub mod mysql;
