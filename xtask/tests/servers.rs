@@ -12,20 +12,12 @@ fn start(flavor: Flavor, options: Options) -> Result<Option<Server>> {
         eprintln!("NOT RUN {flavor}: left out");
         return Ok(None);
     }
-    Server::start(flavor, options).map(Some)
-}
-
-/// These tests control the server, so a given address is no use to them: any option has one of
-/// our own started.
-fn ours() -> Options {
-    Options {
-        extra_args: vec!["--max-connections=100".into()],
-        ..Options::default()
-    }
+    // These tests control the server, so a given address is no use to them.
+    Server::start_own(flavor, options).map(Some)
 }
 
 fn a_row_survives_kill_9(flavor: Flavor) -> Result<()> {
-    let Some(server) = start(flavor, ours())? else {
+    let Some(server) = start(flavor, Options::default())? else {
         return Ok(());
     };
     server.sql(
@@ -87,8 +79,13 @@ fn mariadb1011_survives_kill_9() -> Result<()> {
     a_row_survives_kill_9(Flavor::Mariadb1011)
 }
 
+#[test]
+fn mariadb118_survives_kill_9() -> Result<()> {
+    a_row_survives_kill_9(Flavor::Mariadb118)
+}
+
 fn is_set_up_for_capture(flavor: Flavor) -> Result<()> {
-    let Some(server) = start(flavor, ours())? else {
+    let Some(server) = start(flavor, Options::default())? else {
         return Ok(());
     };
     let asked = "SELECT @@binlog_format, @@binlog_row_image, @@binlog_row_metadata, @@sync_binlog";
@@ -103,7 +100,7 @@ fn is_set_up_for_capture(flavor: Flavor) -> Result<()> {
         assert_eq!(server.sql("SELECT @@gtid_mode, @@gtid_executed")?, "ON\t\n");
     }
     // Two at once are two: identity, port and data of their own.
-    let Some(other) = start(flavor, ours())? else {
+    let Some(other) = start(flavor, Options::default())? else {
         return Ok(());
     };
     assert_ne!(server.port(), other.port());
@@ -137,7 +134,7 @@ fn mariadb1011_is_set_up_for_capture() -> Result<()> {
 
 /// The accounts are those of the URL that `url` gives, and have what was granted and no more.
 fn a_user_has_its_grants(flavor: Flavor) -> Result<()> {
-    let Some(server) = start(flavor, ours())? else {
+    let Some(server) = start(flavor, Options::default())? else {
         return Ok(());
     };
     server.sql("CREATE DATABASE live; CREATE TABLE live.room (id INT PRIMARY KEY)")?;
@@ -275,6 +272,6 @@ fn what_was_not_understood_is_said() {
         extra_args: vec!["--no-such-flag=1".into()],
         ..Options::default()
     };
-    let error = Server::start(Flavor::Mysql97, options).expect_err("it cannot start");
+    let error = Server::start_own(Flavor::Mysql97, options).expect_err("it cannot start");
     assert!(format!("{error:#}").contains("no-such-flag"), "{error:#}");
 }

@@ -43,7 +43,8 @@ impl Address {
             }
             None => encode(user),
         };
-        format!("mysql://{account}@{host}:{port}/{database}")
+        let slash = if database.is_empty() { "" } else { "/" };
+        format!("mysql://{account}@{host}:{port}{slash}{database}")
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
         );
         assert_eq!(
             Address::of_our_own(1).url("root", ""),
-            "mysql://root@127.0.0.1:1/"
+            "mysql://root@127.0.0.1:1"
         );
         assert!(Address::given("db:3306", "X").is_err());
     }

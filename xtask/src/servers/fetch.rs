@@ -5,7 +5,7 @@ use std::env::consts::ARCH;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -280,16 +280,16 @@ pub(super) fn template(
     if template.exists() {
         return Ok(template);
     }
-    let work = dist.home.join(format!("template.{}", process::id()));
+    let work = dist.home.join("template.new");
     let (data, temporary) = (work.join("data"), work.join("tmp"));
     remove_dir(&work)?;
     fs::create_dir_all(&temporary)
         .with_context(|| format!("cannot make {}", temporary.display()))?;
-    initialise(dist, &data, &temporary)
-        .with_context(|| format!("cannot initialise a data directory of {}", dist.flavor))?;
-    fs::rename(&data, &template)?;
+    let made = initialise(dist, &data, &temporary)
+        .and_then(|()| Ok(fs::rename(&data, &template)?))
+        .with_context(|| format!("cannot initialise a data directory of {}", dist.flavor));
     remove_dir(&work)?;
-    Ok(template)
+    made.map(|()| template)
 }
 
 fn remove_dir(dir: &Path) -> Result<()> {

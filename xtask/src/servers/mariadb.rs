@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -12,7 +12,7 @@ use super::{Flavor, Tls, certificates::Certificates, flag};
 
 /// For the start that makes a data directory and for every later one.
 fn common(dist: &Dist, data: &Path, temporary: &Path) -> Vec<OsString> {
-    let share = dist.base.join("share/mysql");
+    let share = share(dist);
     let mut arguments = vec![
         // First, or it is not known.
         "--no-defaults".into(),
@@ -38,6 +38,14 @@ fn common(dist: &Dist, data: &Path, temporary: &Path) -> Vec<OsString> {
         arguments.push("--user=root".into());
     }
     arguments
+}
+
+/// Messages, character sets and the script of the system tables.
+fn share(dist: &Dist) -> PathBuf {
+    match dist.flavor {
+        Flavor::Mariadb1011 => dist.base.join("share/mysql"),
+        _ => dist.base.join("share/mariadb"),
+    }
 }
 
 /// The arguments of a running server, without address and port.
@@ -74,21 +82,21 @@ pub(super) fn arguments(
 /// Makes a data directory whose administrator is `root` without a password. `mariadb-install-db`
 /// would do it, but it calls the server without the loader that it needs here.
 pub(super) fn initialise(dist: &Dist, data: &Path, temporary: &Path) -> Result<()> {
-    let share = dist.base.join("share/mysql");
-    let prefixes = match dist.flavor {
-        Flavor::Mariadb1011 => ["mysql", "maria"],
-        _ => ["mariadb", "mariadb"],
+    let share = share(dist);
+    let prefix = match dist.flavor {
+        Flavor::Mariadb1011 => "mysql",
+        _ => "mariadb",
     };
     let mut script = b"create database if not exists mysql;\n\
                        use mysql;\n\
                        SET @auth_root_socket=NULL;\n"
         .to_vec();
     for file in [
-        format!("{}_system_tables.sql", prefixes[0]),
-        format!("{}_performance_tables.sql", prefixes[0]),
-        format!("{}_system_tables_data.sql", prefixes[0]),
-        format!("{}_add_gis_sp_bootstrap.sql", prefixes[1]),
-        format!("{}_sys_schema.sql", prefixes[0]),
+        format!("{prefix}_system_tables.sql"),
+        format!("{prefix}_performance_tables.sql"),
+        format!("{prefix}_system_tables_data.sql"),
+        "maria_add_gis_sp_bootstrap.sql".to_owned(),
+        format!("{prefix}_sys_schema.sql"),
     ] {
         let path = share.join(file);
         let part = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

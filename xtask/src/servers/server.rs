@@ -76,35 +76,47 @@ const PORT_ATTEMPTS: usize = 5;
 
 impl Server {
     /// Starts a server, fetching it first if it must be, and returns when it answers. With
-    /// default options and an address in [`Flavor::variable`] it is that server instead.
+    /// default options and an address in [`Flavor::variable`] it is that server instead, which
+    /// then is shared: use a database of your own.
     pub fn start(flavor: Flavor, options: Options) -> Result<Self> {
-        let dist = fetch(flavor)?;
         let asked_for_nothing = options.extra_args.is_empty()
             && options.data_dir.is_none()
             && options.port.is_none()
             && options.tls == Tls::Automatic;
-        if asked_for_nothing && let Some(url) = flavor.given_address() {
-            let address = Address::given(&url, flavor.variable())?;
-            let given = Self {
-                dist,
-                address,
-                own: None,
-            };
-            given
-                .sql("DO 1")
-                .with_context(|| format!("cannot use {}", flavor.variable()))?;
-            return Ok(given);
+        match flavor.given_address() {
+            Some(url) if asked_for_nothing => Self::given(flavor, &url),
+            _ => Self::start_own(flavor, options),
         }
+    }
+
+    /// [`Server::start`] for those who kill it, freeze it or look into its files: always one of
+    /// our own.
+    pub fn start_own(flavor: Flavor, options: Options) -> Result<Self> {
+        let dist = fetch(flavor)?;
         for _ in 1..PORT_ATTEMPTS {
-            match Self::start_own(&dist, &options) {
+            match Self::try_own(&dist, &options) {
                 Err(error) if options.port.is_none() && is_port_taken(&error) => {}
                 done => return done,
             }
         }
-        Self::start_own(&dist, &options)
+        Self::try_own(&dist, &options)
     }
 
-    fn start_own(dist: &Dist, options: &Options) -> Result<Self> {
+    fn given(flavor: Flavor, url: &str) -> Result<Self> {
+        let address = Address::given(url, flavor.variable())?;
+        // For the programs: the server may be on a machine whose own are not here.
+        let server = Self {
+            dist: fetch(flavor)?,
+            address,
+            own: None,
+        };
+        server
+            .sql("DO 1")
+            .with_context(|| format!("cannot use {}", flavor.variable()))?;
+        Ok(server)
+    }
+
+    fn try_own(dist: &Dist, options: &Options) -> Result<Self> {
         let berth = match options.port {
             Some(port) => Berth::take_port(port)?,
             None => Berth::take()?,
@@ -313,6 +325,13 @@ impl Server {
 
     pub fn data_dir(&self) -> Result<&Path> {
         Ok(&self.own()?.data)
+    }
+
+    /// A folder for what belongs to the server, removed with it.
+    pub fn scratch_dir(&self) -> Result<PathBuf> {
+        let dir = self.own()?.berth.dir.join("scratch");
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(dir)
     }
 
     /// What it has written about itself, for a failing test to print.
