@@ -10,4 +10,6 @@ pub mod decode;
 pub mod encode;
 pub mod feed;
 mod live;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod source;
