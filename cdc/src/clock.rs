@@ -1,14 +1,3 @@
-<<<<<<< HEAD
-//! The one place of this crate that reads the wall clock.
-
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Microseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the crate's one wall clock")]
-pub fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
-=======
 //! The wall clock, read here and nowhere else in this crate.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,5 +13,4 @@ pub(crate) fn unix_micros() -> i64 {
         .map_or(0, |since| {
             i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
         })
->>>>>>> h/demo
 }

@@ -38,7 +38,9 @@ pub enum ScanError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A value was not of its column's type: the table changed beside the scan.
-    #[error("table {table}: column {column} gave a value that is not of its type: the table was altered beside the scan")]
+    #[error(
+        "table {table}: column {column} gave a value that is not of its type: the table was altered beside the scan"
+    )]
     Misfit {
         /// The table.
         table: String,
@@ -74,8 +76,12 @@ pub async fn scan(
         let mut gather = into.lock().unwrap_or_else(PoisonError::into_inner);
         gather.take(&values[..keys], &values[keys..]);
     });
-    let request =
-        ScanRequest { feed, delivered, parallel: settings.parallel, max_rate: settings.max_rate };
+    let request = ScanRequest {
+        feed,
+        delivered,
+        parallel: settings.parallel,
+        max_rate: settings.max_rate,
+    };
     let scanned = source.scan(&request, sink).await?;
     let mut gather = gather.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(column) = gather.misfit.take() {
@@ -100,7 +106,12 @@ pub struct Settings {
 impl Gather {
     fn take(&mut self, key: &[Value<'_>], row: &[Value<'_>]) {
         self.row.clear();
-        let Gather { encoder, rows, row: out, misfit } = self;
+        let Gather {
+            encoder,
+            rows,
+            row: out,
+            misfit,
+        } = self;
         let key = match encoder.key(key) {
             Ok(key) => key,
             Err(fault) => return *misfit = Some(fault.column),
@@ -126,13 +137,17 @@ pub struct Window {
 impl Window {
     /// Open from now on. It must be opened before the scan is asked for.
     pub fn open() -> Self {
-        Window { touched: HashMap::new(), closed: false }
+        Window {
+            touched: HashMap::new(),
+            closed: false,
+        }
     }
 
     /// Takes note of a delivered change.
     pub fn touch(&mut self, change: &KeyChange) {
         if !self.closed {
-            self.touched.insert(change.key.clone(), change.after.clone());
+            self.touched
+                .insert(change.key.clone(), change.after.clone());
         }
     }
 
@@ -180,7 +195,11 @@ pub struct Guard {
 
 impl Default for Guard {
     fn default() -> Self {
-        Guard { bucket_share_max: 0.05, feed_share_max: 0.01, rows_min: 100 }
+        Guard {
+            bucket_share_max: 0.05,
+            feed_share_max: 0.01,
+            rows_min: 100,
+        }
     }
 }
 
@@ -205,16 +224,27 @@ impl Guard {
             total_after += after.count;
             let gone = before.count.saturating_sub(after.count);
             let share = gone as f64 / before.count.max(1) as f64;
-            if gone > self.rows_min && share > self.bucket_share_max && worst.is_none_or(|held| held.0 < gone) {
+            if gone > self.rows_min
+                && share > self.bucket_share_max
+                && worst.is_none_or(|held| held.0 < gone)
+            {
                 worst = Some((gone, number as u16, before.count, after.count));
             }
         }
         if let Some((_, number, before, after)) = worst {
-            return Err(Blast { bucket: Some(Bucket::new(number)), before, after });
+            return Err(Blast {
+                bucket: Some(Bucket::new(number)),
+                before,
+                after,
+            });
         }
         let gone = total_before.saturating_sub(total_after);
         if gone > self.rows_min && gone as f64 / total_before.max(1) as f64 > self.feed_share_max {
-            return Err(Blast { bucket: None, before: total_before, after: total_after });
+            return Err(Blast {
+                bucket: None,
+                before: total_before,
+                after: total_after,
+            });
         }
         Ok(())
     }
@@ -233,7 +263,10 @@ pub struct Sorted {
 pub fn sort(feed: &Feed, content: Content) -> Sorted {
     let layout = feed.config.buckets;
     let sums = sums_of(layout, content.iter());
-    let mut buckets: Vec<Vec<(Key, Row)>> = sums.iter().map(|sum| Vec::with_capacity(sum.count as usize)).collect();
+    let mut buckets: Vec<Vec<(Key, Row)>> = sums
+        .iter()
+        .map(|sum| Vec::with_capacity(sum.count as usize))
+        .collect();
     for (key, row) in content {
         buckets[layout.of(&key).index()].push((key, row));
     }

@@ -27,7 +27,11 @@ pub enum StreamError {
 impl Stream {
     /// Puts the two together.
     pub fn new(events: Box<dyn EventStream>, assembler: Assembler) -> Self {
-        Stream { events, assembler, steps: VecDeque::new() }
+        Stream {
+            events,
+            assembler,
+            steps: VecDeque::new(),
+        }
     }
 
     /// The next step; waits for it. Cancel safe.
@@ -38,7 +42,8 @@ impl Stream {
             }
             let event = self.events.next().await?;
             let steps = &mut self.steps;
-            self.assembler.push(&event, &mut |step| steps.push_back(step))?;
+            self.assembler
+                .push(&event, &mut |step| steps.push_back(step))?;
         }
     }
 
@@ -52,7 +57,8 @@ impl Stream {
                 return Ok(None);
             };
             let steps = &mut self.steps;
-            self.assembler.push(&event, &mut |step| steps.push_back(step))?;
+            self.assembler
+                .push(&event, &mut |step| steps.push_back(step))?;
         }
     }
 
@@ -64,6 +70,8 @@ impl Stream {
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("steps", &self.steps.len()).finish_non_exhaustive()
+        f.debug_struct("Stream")
+            .field("steps", &self.steps.len())
+            .finish_non_exhaustive()
     }
 }
