@@ -58,9 +58,8 @@ pub struct ConfigErrors(pub Vec<String>);
 impl MysqlConfig {
     /// Reads a URL. Everything wrong is reported at once, and never with the password.
     pub fn from_url(text: &str) -> Result<Self, ConfigErrors> {
-        let url = Url::parse(text).map_err(|err| {
-            ConfigErrors(vec![format!("{err}; write it like {EXAMPLE}")])
-        })?;
+        let url = Url::parse(text)
+            .map_err(|err| ConfigErrors(vec![format!("{err}; write it like {EXAMPLE}")]))?;
         let mut wrong = Vec::new();
         if url.scheme() != "mysql" {
             wrong.push(format!(

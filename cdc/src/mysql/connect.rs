@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{
-    ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, Row, SslOpts,
-};
+use mysql_async::{ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, Row, SslOpts};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::timeout;
@@ -101,7 +99,9 @@ impl Connector {
     /// A connection for asking questions: UTF-8, plain SQL, nothing that the server's defaults may change.
     pub(super) async fn open(&self) -> Result<Session, SourceError> {
         let mut session = self.open_bare().await?;
-        session.run("SET NAMES utf8mb4, sql_mode = '', autocommit = 1").await?;
+        session
+            .run("SET NAMES utf8mb4, sql_mode = '', autocommit = 1")
+            .await?;
         Ok(session)
     }
 
@@ -143,7 +143,10 @@ impl Session {
     }
 
     /// All rows of a query that the server may not know or not allow.
-    pub(super) async fn try_rows<T>(&mut self, sql: &str) -> Result<Result<Vec<T>, Error>, SourceError>
+    pub(super) async fn try_rows<T>(
+        &mut self,
+        sql: &str,
+    ) -> Result<Result<Vec<T>, Error>, SourceError>
     where
         T: FromRow + Send + 'static,
     {
@@ -226,8 +229,8 @@ fn ssl_opts(tls: &TlsConfig) -> Result<SslOpts, ConfigErrors> {
         }
         None
     };
-    let mut opts = SslOpts::default()
-        .with_danger_accept_invalid_certs(tls.mode != SslMode::VerifyFull);
+    let mut opts =
+        SslOpts::default().with_danger_accept_invalid_certs(tls.mode != SslMode::VerifyFull);
     if let Some(path) = &tls.ca
         && let Some(ca) = read("ssl-ca", path, has_certificate, "certificate")
     {

@@ -42,7 +42,13 @@ pub(super) fn explain_dump(address: &str, from: &str, server_id: u32, err: &Erro
             reason: said(server),
         };
     }
-    let position = ["purged", "gtid", "could not find", "missing", "impossible position"];
+    let position = [
+        "purged",
+        "gtid",
+        "could not find",
+        "missing",
+        "impossible position",
+    ];
     let about_position = position.iter().any(|word| message.contains(word));
     if (server.code == READING_BINLOG && about_position) || MARIADB_GTID.contains(&server.code) {
         return SourceError::Purged {
@@ -134,7 +140,9 @@ fn tls_denied(err: &std::io::Error) -> Option<&'static str> {
             "the server refused our side of TLS; check ssl-cert and ssl-key, and tls_version on the server \
              (1.2 or 1.3 is needed)"
         }
-        rustls::Error::PeerIncompatible(_) => "the server must offer TLS 1.2 or 1.3: see its tls_version",
+        rustls::Error::PeerIncompatible(_) => {
+            "the server must offer TLS 1.2 or 1.3: see its tls_version"
+        }
         _ => return None,
     })
 }
@@ -153,16 +161,23 @@ mod tests {
 
     #[test]
     fn a_dump_refusal_says_what_to_do_next() {
-        let dump = |code, message: &str| explain_dump("db:3306", "u:1-5", 7, &server(code, message));
+        let dump =
+            |code, message: &str| explain_dump("db:3306", "u:1-5", 7, &server(code, message));
         for message in [
             "Cannot replicate because the source purged required binary logs.",
             "Could not find GTID state requested by slave in any binlog files.",
             "Replica has more GTIDs than the source has, using the source's SERVER_UUID.",
         ] {
-            assert!(matches!(dump(1236, message), SourceError::Purged { .. }), "{message}");
+            assert!(
+                matches!(dump(1236, message), SourceError::Purged { .. }),
+                "{message}"
+            );
         }
         assert!(matches!(
-            dump(1236, "A replica with the same server_uuid/server_id as this replica has connected"),
+            dump(
+                1236,
+                "A replica with the same server_uuid/server_id as this replica has connected"
+            ),
             SourceError::SameServerId { server_id: 7, .. }
         ));
         assert!(matches!(
@@ -170,9 +185,15 @@ mod tests {
             SourceError::Unreachable { .. }
         ));
         assert!(matches!(
-            dump(1227, "Access denied; you need (at least one of) the REPLICATION SLAVE privilege(s)"),
+            dump(
+                1227,
+                "Access denied; you need (at least one of) the REPLICATION SLAVE privilege(s)"
+            ),
             SourceError::Denied { .. }
         ));
-        assert!(matches!(dump(1053, "Server shutdown in progress"), SourceError::Unreachable { .. }));
+        assert!(matches!(
+            dump(1053, "Server shutdown in progress"),
+            SourceError::Unreachable { .. }
+        ));
     }
 }

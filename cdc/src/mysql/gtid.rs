@@ -95,7 +95,11 @@ mod tests {
         let sids = sids(&set);
         assert_eq!(sids.len(), 2);
         assert_eq!(sids[0].tag(), None);
-        let ends: Vec<_> = sids[0].intervals().iter().map(|i| (i.start(), i.end())).collect();
+        let ends: Vec<_> = sids[0]
+            .intervals()
+            .iter()
+            .map(|i| (i.start(), i.end()))
+            .collect();
         assert_eq!(ends, [(1, 6), (9, 10)]);
         assert_eq!(sids[1].tag().unwrap().as_str(), "blue");
     }

@@ -143,7 +143,11 @@ impl Source for MysqlSource {
     async fn scan(&self, request: &ScanRequest, sink: RowSink) -> Result<Scanned, SourceError> {
         let (session, server) = self.open().await?;
         session.leave().await;
-        let followed = self.followed.lock().map(|id| id.clone()).unwrap_or_default();
+        let followed = self
+            .followed
+            .lock()
+            .map(|id| id.clone())
+            .unwrap_or_default();
         scan::scan(&self.connector, server.dialect, followed, request, sink).await
     }
 

@@ -164,7 +164,9 @@ fn tell(seen: &Seen) -> Result<Server, (String, &'static str)> {
     let server_id: u32 = value("server_id").parse().unwrap_or_default();
     if seen.contains_key("gtid_domain_id") {
         let number = leading_numbers(value("version"));
-        if number.is_some_and(|number| number < (10, 6)) || !seen.contains_key("binlog_row_metadata") {
+        if number.is_some_and(|number| number < (10, 6))
+            || !seen.contains_key("binlog_row_metadata")
+        {
             return Err((
                 "it is a MariaDB before 10.6".to_owned(),
                 "upgrade it to 10.6 or later",

@@ -59,7 +59,10 @@ impl Events {
     }
 
     /// What the driver gave: an event of the server's, or nothing when it is one that the driver made.
-    fn take(&mut self, item: Option<Result<Event, Error>>) -> Result<Option<RawEvent>, SourceError> {
+    fn take(
+        &mut self,
+        item: Option<Result<Event, Error>>,
+    ) -> Result<Option<RawEvent>, SourceError> {
         self.quiet.heard();
         let event = match item {
             Some(Ok(event)) => event,
@@ -80,13 +83,22 @@ impl Events {
             .verify(&event)
             .map(Some)
             .map_err(|reason| SourceError::Damaged {
-                at: format!("{}, event before position {}", self.asked.address, event.header().log_pos()),
+                at: format!(
+                    "{}, event before position {}",
+                    self.asked.address,
+                    event.header().log_pos()
+                ),
                 reason,
             })
     }
 
     fn explain(&self, err: &Error) -> SourceError {
-        explain_dump(&self.asked.address, &self.asked.from, self.asked.server_id, err)
+        explain_dump(
+            &self.asked.address,
+            &self.asked.from,
+            self.asked.server_id,
+            err,
+        )
     }
 }
 
@@ -203,7 +215,12 @@ impl Checksums {
     }
 }
 
-fn compare(event: &Event, flags: u16, parts: &[&[u8]], sum: [u8; CHECKSUM_LEN]) -> Result<(), String> {
+fn compare(
+    event: &Event,
+    flags: u16,
+    parts: &[&[u8]],
+    sum: [u8; CHECKSUM_LEN],
+) -> Result<(), String> {
     let header = event.header();
     let mut bytes = [0; HEADER_LEN];
     bytes[..4].copy_from_slice(&header.timestamp().to_le_bytes());

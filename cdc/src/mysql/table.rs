@@ -58,7 +58,9 @@ async fn spelled(
             literal(&name.table)
         ))
         .await?;
-    let folds: u8 = session.one("SELECT @@global.lower_case_table_names").await?;
+    let folds: u8 = session
+        .one("SELECT @@global.lower_case_table_names")
+        .await?;
     let exact = |(database, table, _): &&(String, String, String)| {
         **database == *name.database && **table == *name.table
     };
@@ -84,7 +86,8 @@ fn check_kind(name: &TableName, kind: &str) -> Result<(), SourceError> {
             "make a feed of the table below it, with the view's condition in live_when",
         ),
         "SYSTEM VERSIONED" => (
-            "it is system-versioned: an UPDATE leaves the old row in it under the same key".to_owned(),
+            "it is system-versioned: an UPDATE leaves the old row in it under the same key"
+                .to_owned(),
             "ALTER TABLE .. DROP SYSTEM VERSIONING, or keep the history in another table",
         ),
         other => (
@@ -118,7 +121,11 @@ async fn columns(
         columns.push(column(session, name, &row)?);
     }
     if columns.is_empty() {
-        return Err(no_select(session, name, "the account may see none of its columns"));
+        return Err(no_select(
+            session,
+            name,
+            "the account may see none of its columns",
+        ));
     }
     Ok(columns)
 }
@@ -181,7 +188,11 @@ async fn primary_key(
         }
         let found = columns.iter().position(|(_, c)| *c.name == *column);
         key.push(found.ok_or_else(|| {
-            no_select(session, name, &format!("the account may not see its key column {column}"))
+            no_select(
+                session,
+                name,
+                &format!("the account may not see its key column {column}"),
+            )
         })?);
     }
     Ok(key)

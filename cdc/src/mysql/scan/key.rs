@@ -52,7 +52,11 @@ impl KeyColumns {
     fn bound(&self, values: &[Sent], beyond: &str, last: &str) -> Option<String> {
         let mut parts = self.0.iter().zip(values).rev();
         let (column, value) = parts.next()?;
-        let mut sql = format!("{} {last} {}", identifier(&column.name), literal(column, value)?);
+        let mut sql = format!(
+            "{} {last} {}",
+            identifier(&column.name),
+            literal(column, value)?
+        );
         for (column, value) in parts {
             let (name, value) = (identifier(&column.name), literal(column, value)?);
             sql = format!("({name} {beyond} {value} OR ({name} = {value} AND {sql}))");
@@ -85,7 +89,9 @@ fn literal(column: &Column, value: &Sent) -> Option<String> {
         (_, Sent::Int(value)) => value.to_string(),
         (_, Sent::UInt(value)) => value.to_string(),
         (ColumnType::Bit { .. }, Sent::Bytes(bytes)) => format!("0x{}", hex(bytes)),
-        (ColumnType::Decimal { .. }, Sent::Bytes(digits)) => String::from_utf8(digits.clone()).ok()?,
+        (ColumnType::Decimal { .. }, Sent::Bytes(digits)) => {
+            String::from_utf8(digits.clone()).ok()?
+        }
         (ColumnType::Text { collation }, Sent::Bytes(bytes)) => format!(
             "_{} x'{}' COLLATE {}",
             collation.charset(),
@@ -109,9 +115,11 @@ fn middle(ty: &ColumnType, first: &Sent, last: &Sent) -> Option<Sent> {
         (ColumnType::Text { collation }, Sent::Bytes(first), Sent::Bytes(last)) => {
             middle_text(collation, first, last).map(Sent::Bytes)
         }
-        (ColumnType::FixedBinary { .. } | ColumnType::Binary, Sent::Bytes(first), Sent::Bytes(last)) => {
-            middle_bytes(first, last).map(Sent::Bytes)
-        }
+        (
+            ColumnType::FixedBinary { .. } | ColumnType::Binary,
+            Sent::Bytes(first),
+            Sent::Bytes(last),
+        ) => middle_bytes(first, last).map(Sent::Bytes),
         (_, Sent::Date(..), Sent::Date(..)) => middle_date(first, last),
         _ => middle_number(first, last),
     }
@@ -166,13 +174,21 @@ fn middle_text(collation: &Collation, first: &[u8], last: &[u8]) -> Option<Vec<u
         "ascii" | "latin1" | "latin2" | "latin5" | "latin7" | "cp1250" | "cp1251" | "cp1257" => {}
         _ => return None,
     }
-    let alphabet = if collation.is_binary() { BINARY } else { FOLDED };
+    let alphabet = if collation.is_binary() {
+        BINARY
+    } else {
+        FOLDED
+    };
     let base = alphabet.len() as u64;
     let number = |bytes: &[u8]| {
         let mut rest = bytes[common..].iter();
         (0..WINDOW).fold(0, |number, _| {
             let digit = rest.next().map_or(0, |&byte| {
-                let byte = if collation.is_binary() { byte } else { byte.to_ascii_lowercase() };
+                let byte = if collation.is_binary() {
+                    byte
+                } else {
+                    byte.to_ascii_lowercase()
+                };
                 let above = alphabet.partition_point(|letter| *letter <= byte);
                 above.saturating_sub(1) as u64
             });
@@ -238,7 +254,13 @@ mod tests {
 
     fn int(name: &str) -> Column {
         let width = IntWidth::Big;
-        column(name, ColumnType::Int { width, unsigned: true })
+        column(
+            name,
+            ColumnType::Int {
+                width,
+                unsigned: true,
+            },
+        )
     }
 
     fn text(collation: &str) -> ColumnType {
@@ -265,15 +287,18 @@ mod tests {
     fn guesses_are_after_the_first_and_not_after_the_last() {
         let keys = KeyColumns::new(vec![int("a"), int("b")]);
         let key = |a, b| vec![Sent::UInt(a), Sent::UInt(b)];
-        assert_eq!(keys.between(&key(1, 5), &key(9, 0)).unwrap(), [Sent::UInt(5)]);
-        assert_eq!(keys.between(&key(1, 5), &key(2, 0)).unwrap(), [Sent::UInt(2)]);
+        assert_eq!(
+            keys.between(&key(1, 5), &key(9, 0)).unwrap(),
+            [Sent::UInt(5)]
+        );
+        assert_eq!(
+            keys.between(&key(1, 5), &key(2, 0)).unwrap(),
+            [Sent::UInt(2)]
+        );
         assert_eq!(keys.between(&key(1, 5), &key(1, 6)).unwrap(), key(1, 6));
         assert_eq!(keys.between(&key(1, 5), &key(1, 5)), None);
         let ends = [Sent::Int(i64::MIN), Sent::UInt(u64::MAX)];
-        assert_eq!(
-            middle_number(&ends[0], &ends[1]),
-            Some(Sent::UInt(1 << 62))
-        );
+        assert_eq!(middle_number(&ends[0], &ends[1]), Some(Sent::UInt(1 << 62)));
 
         let utf8 = Collation::new("utf8mb4_0900_ai_ci");
         let guess = middle_text(&utf8, b"room:0000", b"room:ffff").unwrap();

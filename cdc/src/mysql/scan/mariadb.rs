@@ -64,9 +64,10 @@ async fn position(session: &mut Session) -> Result<GtidSet, SourceError> {
     };
     let found = found.ok_or_else(|| SourceError::Unreachable {
         address: session.address().to_string(),
-        reason: "the server does not say at which binlog position its view is (binlog_snapshot_file, \
+        reason:
+            "the server does not say at which binlog position its view is (binlog_snapshot_file, \
                  BINLOG_GTID_POS)"
-            .to_owned(),
+                .to_owned(),
     })?;
     gtid_set(session, Dialect::Mariadb, &found)
 }

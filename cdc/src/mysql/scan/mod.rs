@@ -14,8 +14,8 @@ mod values;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use mysql_async::prelude::Queryable;
 use mysql_async::Row;
+use mysql_async::prelude::Queryable;
 use onair_model::GtidSet;
 use onair_model::column::Column;
 use onair_model::value::Value;

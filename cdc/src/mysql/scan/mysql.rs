@@ -15,7 +15,10 @@ const ASK_SECONDS: u64 = 5;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Waits until everything delivered is visible: the binlog shows a transaction before its engine commit.
-pub(super) async fn wait_for(session: &mut Session, delivered: &GtidSet) -> Result<(), SourceError> {
+pub(super) async fn wait_for(
+    session: &mut Session,
+    delivered: &GtidSet,
+) -> Result<(), SourceError> {
     if delivered.is_empty() {
         return Ok(());
     }

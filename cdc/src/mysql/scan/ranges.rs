@@ -60,7 +60,10 @@ impl Plan<'_> {
 
     /// SQL that is true of the keys of a range.
     pub(super) fn condition(&self, range: &Range) -> String {
-        let lower = range.lower.as_ref().and_then(|key| self.key.at_or_after(key));
+        let lower = range
+            .lower
+            .as_ref()
+            .and_then(|key| self.key.at_or_after(key));
         let upper = range.upper.as_ref().and_then(|key| self.key.before(key));
         match (lower, upper) {
             (Some(lower), Some(upper)) => format!("{lower} AND {upper}"),
@@ -164,7 +167,10 @@ impl Plan<'_> {
             ))
             .await?;
         let estimate = rows.first().and_then(|row| {
-            let at = row.columns_ref().iter().position(|column| column.name_ref() == b"rows")?;
+            let at = row
+                .columns_ref()
+                .iter()
+                .position(|column| column.name_ref() == b"rows")?;
             match row.as_ref(at)? {
                 Sent::Bytes(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
                 Sent::UInt(rows) => Some(*rows),

@@ -23,7 +23,8 @@ impl Throttle {
 
     /// The most rows that one range should hold, so that pauses between ranges keep the rate.
     pub(super) fn range_rows(&self, parallel: usize) -> Option<u64> {
-        self.max_rate.map(|rate| (rate / parallel.max(1) as u64).max(1))
+        self.max_rate
+            .map(|rate| (rate / parallel.max(1) as u64).max(1))
     }
 
     /// Charges rows that the server is about to look at, and waits until those charged before are paid for.

@@ -31,14 +31,22 @@ pub(super) fn value<'a>(column: &Column, sent: &'a Sent) -> Result<Value<'a>, St
             Sent::Date(..) => "a date",
             Sent::Time(..) => "a time",
         };
-        format!("column {} came as {kind}, which its type {:?} is not", column.name, column.ty)
+        format!(
+            "column {} came as {kind}, which its type {:?} is not",
+            column.name, column.ty
+        )
     })
 }
 
 fn converted<'a>(ty: &ColumnType, sent: &'a Sent) -> Option<Value<'a>> {
     Some(match (ty, sent) {
         (_, Sent::NULL) => Value::Null,
-        (ColumnType::Int { unsigned: false, .. }, sent) => Value::Int(signed(sent)?),
+        (
+            ColumnType::Int {
+                unsigned: false, ..
+            },
+            sent,
+        ) => Value::Int(signed(sent)?),
         (ColumnType::Int { .. } | ColumnType::Year, sent) => Value::UInt(unsigned(sent)?),
         (ColumnType::Enum { .. } | ColumnType::Set { .. }, sent) => Value::UInt(unsigned(sent)?),
         (ColumnType::Bit { .. }, Sent::Bytes(bytes)) => Value::UInt(big_endian(bytes)?),
@@ -99,7 +107,11 @@ fn big_endian(bytes: &[u8]) -> Option<u64> {
     if bytes.len() > 8 {
         return None;
     }
-    Some(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    Some(
+        bytes
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)),
+    )
 }
 
 /// `-12.340` with the column's scale, which is what the server prints.

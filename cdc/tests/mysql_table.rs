@@ -1,0 +1,1 @@
+//! Tables as real servers describe them.
