@@ -6,12 +6,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use onair_cdc::bind::{FieldNumbers, bind};
 use onair_cdc::feed::{Feed, FeedConfig, TableName};
 use onair_cdc::mysql::{MysqlConfig, MysqlSource};
 use onair_cdc::source::{EventStream, RawEvent, Source as _};
 use onair_model::Buckets;
-use onair_model::predicate::Predicate;
-use onair_model::schema::{Field, FieldKind, Schema};
 use onair_xtask::servers::{Flavor, Options, Server};
 
 /// Until a test gives up on an event that must come.
@@ -105,7 +104,7 @@ pub(crate) fn table_name(database: &str, table: &str) -> TableName {
     }
 }
 
-/// A feed of a table as it is now. Field kinds do not matter to a source.
+/// A feed of a table as it is now.
 pub(crate) async fn feed(
     source: &MysqlSource,
     name: &TableName,
@@ -113,39 +112,18 @@ pub(crate) async fn feed(
     columns: &[&str],
 ) -> Result<Arc<Feed>> {
     let table = source.table(name).await?;
-    let ordinal = |column: &str| {
-        let found = table.columns.iter().position(|c| &*c.name == column);
-        found.with_context(|| format!("no column {column}"))
-    };
-    let exported = columns
-        .iter()
-        .map(|c| ordinal(c))
-        .collect::<Result<Vec<_>>>()?;
-    let field = |(number, ordinal): (usize, &usize)| Field {
-        column: Arc::clone(&table.columns[*ordinal].name),
-        name: Arc::clone(&table.columns[*ordinal].name),
-        number: number as u32,
-        kind: FieldKind::Binary,
-    };
-    Ok(Arc::new(Feed {
-        config: FeedConfig {
-            name: Arc::clone(&name.table),
-            table: name.clone(),
-            live_when: live_when.to_owned(),
-            columns: columns.iter().map(|c| (*c).to_owned()).collect(),
-            buckets: Buckets::new(NonZeroU16::MIN),
-        },
-        schema: Arc::new(Schema {
-            feed: Arc::clone(&name.table),
-            table: name.to_string().into(),
-            key: table.primary_key.iter().map(|o| field((0, o))).collect(),
-            columns: exported.iter().enumerate().map(field).collect(),
-        }),
-        live_when: Predicate::parse(live_when, &table.columns)?,
-        key: table.primary_key,
-        exported,
-        columns: table.columns.into(),
-    }))
+    let (feed, _) = bind(&feed_config(name, live_when, columns), &table, &FieldNumbers::default())?;
+    Ok(Arc::new(feed))
+}
+
+pub(crate) fn feed_config(name: &TableName, live_when: &str, columns: &[&str]) -> FeedConfig {
+    FeedConfig {
+        name: Arc::clone(&name.table),
+        table: name.clone(),
+        live_when: live_when.to_owned(),
+        columns: columns.iter().map(|c| (*c).to_owned()).collect(),
+        buckets: Buckets::new(NonZeroU16::MIN),
+    }
 }
 
 /// Reads on until `wanted` is true of an event; gives all that came, that one last.
