@@ -13,6 +13,7 @@ pub mod decode;
 pub mod demo;
 pub mod encode;
 pub mod feed;
+mod json;
 mod live;
 #[cfg(feature = "mysql")]
 pub mod mysql;

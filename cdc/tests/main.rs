@@ -1,4 +1,10 @@
 //! The reader's tests against real servers, in one binary.
 #![cfg(feature = "mysql")]
 
+mod all_types;
+mod mysql_follow;
+mod mysql_scan;
+mod mysql_table;
 mod predicate;
+mod servers;
+//! The reader against real servers: MySQL 9.7 (stands for 8.4), 8.0 and MariaDB 10.11.
