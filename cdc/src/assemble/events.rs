@@ -7,7 +7,7 @@ use super::payload::{Payload, Stop, Unpacker};
 use super::query::{Control, Query};
 use super::{Assembler, Fault, current, xa};
 use crate::change::Step;
-use crate::ddl::{Ddl, Statement};
+use crate::ddl::{Statement, Verdict};
 use crate::decode::DecodeError;
 
 impl Assembler {
@@ -158,8 +158,8 @@ impl Assembler {
             sql_mode: query.sql_mode,
         });
         match verdict {
-            Ddl::Ignorable | Ddl::SchemaOnly => {}
-            Ddl::ContentChanging { what } | Ddl::Unknown { what } => {
+            Verdict::Ignorable | Verdict::SchemaOnly => {}
+            Verdict::ContentChanging { what } | Verdict::Unknown { what } => {
                 group.break_off(format!("{what}: {}", excerpt(query.text)));
             }
         }

@@ -33,7 +33,7 @@ use self::payload::Unpacker;
 use self::xa::Prepared;
 pub use self::xa::Xid;
 use crate::change::{Step, Transaction};
-use crate::ddl::Classifier;
+use crate::ddl::{Classifier, RowMetadata};
 use crate::decode::{Decoder, Net};
 use crate::feed::Feed;
 use crate::source::{Dialect, RawEvent};
@@ -107,8 +107,8 @@ impl Assembler {
     /// An assembler for one connection; the feeds' order gives their index in [`Transaction::changes`].
     pub fn new(feeds: Arc<[Arc<Feed>]>, dialect: Dialect, limits: Limits) -> Self {
         Assembler {
-            decoder: Decoder::new(feeds.clone()),
-            classifier: Classifier::new(feeds),
+            classifier: Classifier::new(&feeds, RowMetadata::default()),
+            decoder: Decoder::new(feeds),
             dialect,
             limits,
             group: None,
@@ -118,6 +118,13 @@ impl Assembler {
             inflater: Inflater::default(),
             last: None,
         }
+    }
+
+    /// Says what table maps tell of columns; [`RowMetadata::Minimal`] until then, which is never wrong, but has every
+    /// change of a captured table's definition end the epoch.
+    pub fn with_metadata(mut self, metadata: RowMetadata) -> Self {
+        self.classifier = Classifier::new(self.decoder.feeds(), metadata);
+        self
     }
 
     /// XA transactions that are prepared and neither committed nor rolled back, oldest first, with the GTID of
