@@ -30,8 +30,8 @@ use self::group::Group;
 use self::kind::Named;
 use self::mariadb::Inflater;
 use self::payload::Unpacker;
-use self::xa::Prepared;
 pub use self::xa::Xid;
+use self::xa::{Changes, Prepared};
 use crate::change::{Step, Transaction};
 use crate::ddl::{Classifier, RowMetadata};
 use crate::decode::{Decoder, Net};
@@ -55,6 +55,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Memory that is kept for the next transaction's rows.
+const NET_KEPT: usize = 16 << 20;
 
 /// Why a stream cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +111,7 @@ impl Assembler {
     pub fn new(feeds: Arc<[Arc<Feed>]>, dialect: Dialect, limits: Limits) -> Self {
         Assembler {
             classifier: Classifier::new(&feeds, RowMetadata::default()),
-            decoder: Decoder::new(feeds),
+            decoder: Decoder::new(feeds).speaking(dialect),
             dialect,
             limits,
             group: None,
@@ -227,11 +230,18 @@ impl Assembler {
 
     /// Ends the group, if there is one.
     fn end(&mut self, steps: &mut impl FnMut(Step)) {
+        let changes = self.net.take();
+        self.end_with(changes, steps);
+    }
+
+    fn end_with(&mut self, changes: Changes, steps: &mut impl FnMut(Step)) {
+        if self.net.bytes() > NET_KEPT {
+            self.net.clear();
+        }
         let Some(group) = self.group.take() else {
             return;
         };
         self.last = Some(group.gtid);
-        let changes = self.net.take();
         steps(match group.broken {
             Some(reason) => Step::Barrier {
                 gtid: Some(group.gtid),
