@@ -112,7 +112,11 @@ pub(crate) async fn feed(
     columns: &[&str],
 ) -> Result<Arc<Feed>> {
     let table = source.table(name).await?;
-    let (feed, _) = bind(&feed_config(name, live_when, columns), &table, &FieldNumbers::default())?;
+    let (feed, _) = bind(
+        &feed_config(name, live_when, columns),
+        &table,
+        &FieldNumbers::default(),
+    )?;
     Ok(Arc::new(feed))
 }
 
