@@ -1,0 +1,7 @@
+//! The reader against real servers: MySQL 9.7 (stands for 8.4), 8.0 and MariaDB 10.11.
+
+mod mysql_doctor;
+mod mysql_follow;
+mod mysql_scan;
+mod mysql_table;
+mod servers;
