@@ -2,6 +2,7 @@
 #![cfg(feature = "mysql")]
 
 mod all_types;
+mod mysql_doctor;
 mod mysql_follow;
 mod mysql_scan;
 mod mysql_table;

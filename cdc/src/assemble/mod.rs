@@ -30,10 +30,10 @@ use self::group::Group;
 use self::kind::Named;
 use self::mariadb::Inflater;
 use self::payload::Unpacker;
-use self::xa::Prepared;
 pub use self::xa::Xid;
+use self::xa::{Changes, Prepared};
 use crate::change::{Step, Transaction};
-use crate::ddl::Classifier;
+use crate::ddl::{Classifier, RowMetadata};
 use crate::decode::{Decoder, Net};
 use crate::feed::Feed;
 use crate::source::{Dialect, RawEvent};
@@ -55,6 +55,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Memory that is kept for the next transaction's rows.
+const NET_KEPT: usize = 16 << 20;
 
 /// Why a stream cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +110,8 @@ impl Assembler {
     /// An assembler for one connection; the feeds' order gives their index in [`Transaction::changes`].
     pub fn new(feeds: Arc<[Arc<Feed>]>, dialect: Dialect, limits: Limits) -> Self {
         Assembler {
-            decoder: Decoder::new(feeds.clone()),
-            classifier: Classifier::new(feeds),
+            classifier: Classifier::new(&feeds, RowMetadata::default()),
+            decoder: Decoder::new(feeds).speaking(dialect),
             dialect,
             limits,
             group: None,
@@ -118,6 +121,13 @@ impl Assembler {
             inflater: Inflater::default(),
             last: None,
         }
+    }
+
+    /// Says what table maps tell of columns; [`RowMetadata::Minimal`] until then, which is never wrong, but has every
+    /// change of a captured table's definition end the epoch.
+    pub fn with_metadata(mut self, metadata: RowMetadata) -> Self {
+        self.classifier = Classifier::new(self.decoder.feeds(), metadata);
+        self
     }
 
     /// XA transactions that are prepared and neither committed nor rolled back, oldest first, with the GTID of
@@ -220,11 +230,18 @@ impl Assembler {
 
     /// Ends the group, if there is one.
     fn end(&mut self, steps: &mut impl FnMut(Step)) {
+        let changes = self.net.take();
+        self.end_with(changes, steps);
+    }
+
+    fn end_with(&mut self, changes: Changes, steps: &mut impl FnMut(Step)) {
+        if self.net.bytes() > NET_KEPT {
+            self.net.clear();
+        }
         let Some(group) = self.group.take() else {
             return;
         };
         self.last = Some(group.gtid);
-        let changes = self.net.take();
         steps(match group.broken {
             Some(reason) => Step::Barrier {
                 gtid: Some(group.gtid),
