@@ -4,4 +4,5 @@ mod mysql_doctor;
 mod mysql_follow;
 mod mysql_scan;
 mod mysql_table;
+mod proxy;
 mod servers;
