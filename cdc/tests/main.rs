@@ -7,5 +7,6 @@ mod mysql_follow;
 mod mysql_scan;
 mod mysql_table;
 mod predicate;
+mod proxy;
 mod servers;
 //! The reader against real servers: MySQL 9.7 (stands for 8.4), 8.0 and MariaDB 10.11.
