@@ -303,7 +303,7 @@ impl State {
         let commit_time = clock::unix_micros();
         let mut events = Events::new(seconds(commit_time));
         let thread = self.thread();
-        event::statement(&mut events, thread, "live", sql);
+        event::ddl(&mut events, thread, self.next, sql);
         self.tables.room += 2;
         self.tables.gift += 2;
         self.log(events, effect, (commit_time, RowsOnly::No), now)
@@ -430,7 +430,8 @@ impl State {
         self.executed = self.written();
         self.incarnation += 1;
         let written = self.written();
-        self.binlog.open(written, seconds(clock::unix_micros()));
+        self.binlog
+            .open_after_crash(written, seconds(clock::unix_micros()));
         lost
     }
 

@@ -1,6 +1,7 @@
 //! Proof that the demo is what it says it is, by a parser that is not ours.
 
 mod bytes;
+mod golden;
 
 use std::sync::Arc;
 
