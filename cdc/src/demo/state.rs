@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::binlog::{Binlog, Limits, Logged};
 use super::event::{self, Events, GtidHeader};
-use super::hooks::{CommitOrder, Counts, Hooks};
+use super::hooks::{CommitOrder, Counts, Hooks, Network};
 use super::room::Room;
 use super::rows::{self, TableIds};
 use super::transaction::Changes;
@@ -43,6 +43,7 @@ pub(super) struct State {
     tables: TableIds,
     /// Goes up when the server ends all connections.
     pub(super) incarnation: u64,
+    pub(super) network: Network,
     hooks: Hooks,
     random: Xoshiro256PlusPlus,
     pub(super) counts: Counts,
@@ -102,6 +103,7 @@ impl State {
                 gift: 102,
             },
             incarnation: 1,
+            network: Network::Up,
             hooks: Hooks::default(),
             random: Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6d61_6b65_6c61_7465),
             counts: Counts::default(),
