@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::binlog::Limits;
-use super::hooks::{Counts, Hooks};
+use super::hooks::{Counts, Hooks, Network};
 use super::state::{Rooms, State};
 use super::transaction::Transaction;
 use super::workload::{self, Generator};
@@ -184,6 +184,16 @@ impl DemoServer {
         self.change(|state| state.incarnation += 1);
     }
 
+    /// Lets the network fail, or work again. The server goes on meanwhile.
+    pub fn network(&self, network: Network) {
+        self.change(|state| {
+            if network == Network::Down {
+                state.incarnation += 1;
+            }
+            state.network = network;
+        });
+    }
+
     /// FLUSH BINARY LOGS: the next transaction begins another file.
     pub fn rotate(&self) {
         self.change(State::rotate);
@@ -252,6 +262,16 @@ impl Shared {
         state
     }
 
+    /// The same over a new connection.
+    pub(super) fn connect(&self) -> Result<MutexGuard<'_, State>, SourceError> {
+        let state = self.lock();
+        match state.network {
+            Network::Up => Ok(state),
+            Network::Down => Err(unreachable("connection refused")),
+            Network::Hung => Err(unreachable("connection timed out")),
+        }
+    }
+
     fn notify(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
@@ -279,9 +299,13 @@ impl Shared {
 
 /// What a client sees when the server ends its connection.
 pub(super) fn disconnected() -> SourceError {
+    unreachable("lost connection to the server")
+}
+
+pub(super) fn unreachable(reason: impl Into<String>) -> SourceError {
     SourceError::Unreachable {
         address: ADDRESS.into(),
-        reason: "lost connection to the server".into(),
+        reason: reason.into(),
     }
 }
 

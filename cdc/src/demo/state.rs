@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::binlog::{Binlog, Limits, Logged};
 use super::event::{self, Events, GtidHeader};
-use super::hooks::{CommitOrder, Counts, Hooks};
+use super::hooks::{CommitOrder, Counts, Hooks, Network};
 use super::room::Room;
 use super::rows::{self, TableIds};
 use super::transaction::Changes;
@@ -43,6 +43,7 @@ pub(super) struct State {
     tables: TableIds,
     /// Goes up when the server ends all connections.
     pub(super) incarnation: u64,
+    pub(super) network: Network,
     hooks: Hooks,
     random: Xoshiro256PlusPlus,
     pub(super) counts: Counts,
@@ -102,6 +103,7 @@ impl State {
                 gift: 102,
             },
             incarnation: 1,
+            network: Network::Up,
             hooks: Hooks::default(),
             random: Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6d61_6b65_6c61_7465),
             counts: Counts::default(),
@@ -303,7 +305,7 @@ impl State {
         let commit_time = clock::unix_micros();
         let mut events = Events::new(seconds(commit_time));
         let thread = self.thread();
-        event::statement(&mut events, thread, "live", sql);
+        event::ddl(&mut events, thread, self.next, sql);
         self.tables.room += 2;
         self.tables.gift += 2;
         self.log(events, effect, (commit_time, RowsOnly::No), now)
@@ -430,7 +432,8 @@ impl State {
         self.executed = self.written();
         self.incarnation += 1;
         let written = self.written();
-        self.binlog.open(written, seconds(clock::unix_micros()));
+        self.binlog
+            .open_after_crash(written, seconds(clock::unix_micros()));
         lost
     }
 
