@@ -4,6 +4,9 @@
 //! of its own before any cell names it and is never changed. What an unknown outcome was is told by the cell's
 //! token: read it back.
 
+pub mod cells;
+pub mod checkpoint;
+pub mod head;
 pub mod redb;
 
 use std::fmt;

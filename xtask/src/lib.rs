@@ -1,1 +1,6 @@
-//! Placeholder until the first module lands.
+//! What the tasks of this repository share with its integration tests and its bench: real
+//! database servers, fetched and started without an installation and without root.
+//!
+//! Everything here is blocking. Call it from a test's own thread, or from `spawn_blocking`.
+
+pub mod servers;

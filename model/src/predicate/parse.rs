@@ -1,0 +1,627 @@
+//! SQL text to a checked [`Condition`].
+//!
+//! sqlparser gives the grammar. Where its precedences differ from MySQL's (IN and BETWEEN beside `=`, XOR, `&&`),
+//! the shapes in which that shows are refused: a comparison takes a column and literals, never a condition.
+
+use sqlparser::ast::{BinaryOperator, DataType, Expr, Ident, UnaryOperator, Value};
+use sqlparser::dialect::MySqlDialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+use crate::column::{Column, ColumnType};
+
+use super::eval::compare_literals;
+use super::lex::{Source, shorten};
+use super::literal::{self, Number, Written};
+use super::print::declared;
+use super::tree::{Condition, Literal, Op};
+use super::{PredicateError, Truth};
+
+/// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
+const MAX_RECURSION: usize = 50;
+
+/// Bare words that MySQL evaluates as functions. sqlparser knows some of them itself.
+const BARE_FUNCTIONS: [&str; 12] = [
+    "CURRENT_DATE",
+    "CURRENT_ROLE",
+    "CURRENT_TIME",
+    "CURRENT_TIMESTAMP",
+    "CURRENT_USER",
+    "LOCALTIME",
+    "LOCALTIMESTAMP",
+    "ROWNUM",
+    "SYSDATE",
+    "UTC_DATE",
+    "UTC_TIME",
+    "UTC_TIMESTAMP",
+];
+
+/// Columns in the result are table ordinals.
+pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, PredicateError> {
+    let source = Source::read(text)?;
+    let mut parser = Parser::new(&MySqlDialect {})
+        .with_recursion_limit(MAX_RECURSION)
+        .with_tokens_with_locations(source.tokens());
+    let tree = parser
+        .parse_expr()
+        .map_err(|err| syntax(&source, &parser, err))?;
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        return Err(PredicateError::Syntax {
+            at: source.rest(next.span.start),
+            detail: "the condition ends before it".to_owned(),
+        });
+    }
+    let checker = Checker {
+        source: &source,
+        columns,
+    };
+    checker.condition(&tree)
+}
+
+fn syntax(source: &Source<'_>, parser: &Parser<'_>, err: ParserError) -> PredicateError {
+    let detail = match err {
+        ParserError::RecursionLimitExceeded => return PredicateError::TooDeep,
+        ParserError::TokenizerError(detail) | ParserError::ParserError(detail) => detail,
+    };
+    // Its message ends with a place that counts from another start.
+    let detail = detail.split(" at Line:").next().unwrap_or_default();
+    let next = parser.peek_token();
+    let at = if next.token == Token::EOF {
+        "the end".to_owned()
+    } else {
+        source.rest(next.span.start)
+    };
+    PredicateError::Syntax {
+        at,
+        detail: shorten(detail),
+    }
+}
+
+struct Checker<'a> {
+    source: &'a Source<'a>,
+    columns: &'a [Column],
+}
+
+/// A side of a comparison.
+enum Operand {
+    Column(usize),
+    Literal(Written, String),
+}
+
+impl Checker<'_> {
+    fn condition(&self, expr: &Expr) -> Result<Condition, PredicateError> {
+        match expr {
+            Expr::Nested(inner) => self.condition(inner),
+            Expr::BinaryOp {
+                op: BinaryOperator::And,
+                ..
+            } => Ok(Condition::All(self.chain(expr, &BinaryOperator::And)?)),
+            Expr::BinaryOp {
+                op: BinaryOperator::Or,
+                ..
+            } => Ok(Condition::Any(self.chain(expr, &BinaryOperator::Or)?)),
+            Expr::BinaryOp { left, op, right } => match comparison(op) {
+                Some(op) => self.comparison(expr, left, op, right),
+                None => Err(self.refusal(expr)),
+            },
+            Expr::UnaryOp {
+                op: UnaryOperator::Not,
+                expr,
+            } => Ok(Condition::Not(Box::new(self.condition(expr)?))),
+            Expr::IsTrue(inner) => self.is(inner, Truth::True),
+            Expr::IsNotTrue(inner) => Ok(not(self.is(inner, Truth::True)?)),
+            Expr::IsFalse(inner) => self.is(inner, Truth::False),
+            Expr::IsNotFalse(inner) => Ok(not(self.is(inner, Truth::False)?)),
+            Expr::IsNull(inner) | Expr::IsUnknown(inner) => self.is_null(inner),
+            Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => self.is_not_null(inner),
+            Expr::InList {
+                expr: operand,
+                list,
+                negated,
+            } => {
+                let found = self.in_list(expr, operand, list)?;
+                Ok(if *negated { not(found) } else { found })
+            }
+            Expr::Between {
+                expr: operand,
+                negated,
+                low,
+                high,
+            } => {
+                let within = self.between(expr, operand, low, high)?;
+                Ok(if *negated { not(within) } else { within })
+            }
+            Expr::Identifier(name) => self.bare_column(name),
+            Expr::Value(value) => match &value.value {
+                Value::Boolean(truth) => Ok(Condition::Constant(Truth::from(*truth))),
+                Value::Null => Ok(Condition::Constant(Truth::Null)),
+                _ => Err(PredicateError::NotACondition {
+                    at: self.source.excerpt(expr),
+                    instead: "write TRUE or FALSE, or compare a column with it".to_owned(),
+                }),
+            },
+            _ => Err(self.refusal(expr)),
+        }
+    }
+
+    /// The operands of a chain of one operator, without recursion along it.
+    fn chain(
+        &self,
+        expr: &Expr,
+        operator: &BinaryOperator,
+    ) -> Result<Box<[Condition]>, PredicateError> {
+        let mut operands = Vec::new();
+        let mut rest = expr;
+        while let Expr::BinaryOp { left, op, right } = rest
+            && op == operator
+        {
+            operands.push(&**right);
+            rest = left;
+        }
+        operands.push(rest);
+        operands
+            .iter()
+            .rev()
+            .map(|operand| self.condition(operand))
+            .collect()
+    }
+
+    fn is(&self, expr: &Expr, truth: Truth) -> Result<Condition, PredicateError> {
+        Ok(Condition::Is {
+            condition: Box::new(self.condition(expr)?),
+            truth,
+        })
+    }
+
+    fn is_null(&self, expr: &Expr) -> Result<Condition, PredicateError> {
+        let Expr::Identifier(name) = strip(expr) else {
+            return self.is(expr, Truth::Null);
+        };
+        let column = self.column(name)?;
+        let Column { name, ty, nullable } = &self.columns[column];
+        // An old rule for ODBC: in a WHERE the server looks for the zero date then.
+        if !nullable && matches!(ty, ColumnType::Date | ColumnType::DateTime { .. }) {
+            return Err(PredicateError::ZeroDateIsNull {
+                column: name.to_string(),
+            });
+        }
+        Ok(self.null_test(column))
+    }
+
+    fn is_not_null(&self, expr: &Expr) -> Result<Condition, PredicateError> {
+        match strip(expr) {
+            Expr::Identifier(name) => Ok(not(self.null_test(self.column(name)?))),
+            _ => Ok(not(self.is(expr, Truth::Null)?)),
+        }
+    }
+
+    /// Not asked of the server for NOT NULL columns: it has rules of its own for them (zero dates, and
+    /// `sql_auto_is_null`).
+    fn null_test(&self, column: usize) -> Condition {
+        if self.columns[column].nullable {
+            Condition::IsNull { column }
+        } else {
+            Condition::Constant(Truth::False)
+        }
+    }
+
+    fn bare_column(&self, name: &Ident) -> Result<Condition, PredicateError> {
+        let column = self.column(name)?;
+        let zero = match &self.columns[column].ty {
+            ColumnType::Int {
+                unsigned: false, ..
+            } => Literal::Int(0),
+            ColumnType::Int { unsigned: true, .. } | ColumnType::Bit { .. } => Literal::UInt(0),
+            ty => {
+                return Err(PredicateError::NotACondition {
+                    at: name.value.clone(),
+                    instead: format!("the column is {}; compare it with a literal", declared(ty)),
+                });
+            }
+        };
+        Ok(Condition::Compare {
+            column,
+            op: Op::NotEqual,
+            literal: zero,
+        })
+    }
+
+    fn comparison(
+        &self,
+        expr: &Expr,
+        left: &Expr,
+        op: Op,
+        right: &Expr,
+    ) -> Result<Condition, PredicateError> {
+        match (self.operand(expr, left)?, self.operand(expr, right)?) {
+            (Operand::Column(column), Operand::Literal(written, at)) => {
+                self.compare(column, op, &written, at)
+            }
+            (Operand::Literal(written, at), Operand::Column(column)) => {
+                self.compare(column, op.mirrored(), &written, at)
+            }
+            (Operand::Column(left), Operand::Column(right)) => self.columns(left, op, right),
+            (Operand::Literal(..), Operand::Literal(..)) => Err(PredicateError::Operands {
+                at: self.source.excerpt(expr),
+            }),
+        }
+    }
+
+    fn compare(
+        &self,
+        column: usize,
+        op: Op,
+        written: &Written,
+        at: String,
+    ) -> Result<Condition, PredicateError> {
+        self.comparable(column, op)?;
+        if *written == Written::Null {
+            return Ok(match op {
+                Op::Same => self.null_test(column),
+                _ => Condition::Constant(Truth::Null),
+            });
+        }
+        Ok(Condition::Compare {
+            column,
+            op,
+            literal: self.literal(column, written, at)?,
+        })
+    }
+
+    fn columns(&self, left: usize, op: Op, right: usize) -> Result<Condition, PredicateError> {
+        let (one, other) = (&self.columns[left], &self.columns[right]);
+        let exact = matches!(
+            (&one.ty, &other.ty),
+            (ColumnType::Int { .. }, ColumnType::Int { .. })
+                | (ColumnType::Date, ColumnType::Date)
+                | (ColumnType::DateTime { .. }, ColumnType::DateTime { .. })
+                | (ColumnType::Timestamp { .. }, ColumnType::Timestamp { .. })
+                | (ColumnType::Time { .. }, ColumnType::Time { .. })
+        );
+        if exact {
+            return Ok(Condition::Columns { left, op, right });
+        }
+        Err(PredicateError::ColumnPair {
+            left: one.name.to_string(),
+            left_type: declared(&one.ty),
+            right: other.name.to_string(),
+            right_type: declared(&other.ty),
+        })
+    }
+
+    fn in_list(
+        &self,
+        expr: &Expr,
+        operand: &Expr,
+        items: &[Expr],
+    ) -> Result<Condition, PredicateError> {
+        let Operand::Column(column) = self.operand(expr, operand)? else {
+            return Err(PredicateError::Operands {
+                at: self.source.excerpt(expr),
+            });
+        };
+        self.comparable(column, Op::Equal)?;
+        let mut list = Vec::with_capacity(items.len());
+        let mut or_null = false;
+        for item in items {
+            match self.operand(expr, item)? {
+                Operand::Literal(Written::Null, _) => or_null = true,
+                Operand::Literal(written, at) => list.push(self.literal(column, &written, at)?),
+                Operand::Column(_) => {
+                    return Err(PredicateError::Operands {
+                        at: self.source.excerpt(expr),
+                    });
+                }
+            }
+        }
+        if list.is_empty() {
+            return Ok(Condition::Constant(Truth::Null));
+        }
+        list.sort_by(compare_literals);
+        list.dedup_by(|a, b| compare_literals(a, b).is_eq());
+        Ok(Condition::In {
+            column,
+            list: list.into(),
+            or_null,
+        })
+    }
+
+    /// `a BETWEEN x AND y` is `a >= x AND a <= y`, in three values too.
+    fn between(
+        &self,
+        expr: &Expr,
+        operand: &Expr,
+        low: &Expr,
+        high: &Expr,
+    ) -> Result<Condition, PredicateError> {
+        let operands = (
+            self.operand(expr, operand)?,
+            self.operand(expr, low)?,
+            self.operand(expr, high)?,
+        );
+        let (Operand::Column(column), Operand::Literal(low, from), Operand::Literal(high, to)) =
+            operands
+        else {
+            return Err(PredicateError::Operands {
+                at: self.source.excerpt(expr),
+            });
+        };
+        Ok(Condition::All(Box::new([
+            self.compare(column, Op::GreaterOrEqual, &low, from)?,
+            self.compare(column, Op::LessOrEqual, &high, to)?,
+        ])))
+    }
+
+    fn operand(&self, comparison: &Expr, expr: &Expr) -> Result<Operand, PredicateError> {
+        let at = self.source.excerpt(expr);
+        let expr = strip(expr);
+        let written = match expr {
+            Expr::Identifier(name) => return Ok(Operand::Column(self.column(name)?)),
+            Expr::Value(value) => self.written(&value.value, false),
+            Expr::UnaryOp {
+                op: op @ (UnaryOperator::Minus | UnaryOperator::Plus),
+                expr: number,
+            } => match strip(number) {
+                Expr::Value(value) if matches!(value.value, Value::Number(..)) => {
+                    self.written(&value.value, *op == UnaryOperator::Minus)
+                }
+                _ => None,
+            },
+            Expr::TypedString(typed) => match (&typed.data_type, &typed.value.value) {
+                (DataType::Date, Value::SingleQuotedString(text)) => {
+                    Some(Written::Date(text.clone()))
+                }
+                (DataType::Time(None, _), Value::SingleQuotedString(text)) => {
+                    Some(Written::Time(text.clone()))
+                }
+                (DataType::Timestamp(None, _), Value::SingleQuotedString(text)) => {
+                    Some(Written::Timestamp(text.clone()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        match written {
+            Some(written) => Ok(Operand::Literal(written, at)),
+            None if self.is_condition(expr) => Err(PredicateError::Operands {
+                at: self.source.excerpt(comparison),
+            }),
+            None => Err(self.refusal(expr)),
+        }
+    }
+
+    fn written(&self, value: &Value, negative: bool) -> Option<Written> {
+        Some(match value {
+            Value::Null => Written::Null,
+            Value::Boolean(truth) => Written::Boolean(*truth),
+            Value::Number(text, false) => Written::Number(Number {
+                negative,
+                text: text.clone(),
+            }),
+            Value::SingleQuotedString(text) => Written::Text(text.clone()),
+            Value::HexStringLiteral(digits) => Written::Hex(digits.clone()),
+            Value::SingleQuotedByteStringLiteral(digits) => Written::Bits(digits.clone()),
+            _ => return None,
+        })
+    }
+
+    fn literal(
+        &self,
+        column: usize,
+        written: &Written,
+        at: String,
+    ) -> Result<Literal, PredicateError> {
+        let Column { name, ty, .. } = &self.columns[column];
+        literal::convert(written, ty).map_err(|problem| PredicateError::Literal {
+            literal: at,
+            column: name.to_string(),
+            declared: declared(ty),
+            problem,
+        })
+    }
+
+    /// Whether a column's values compare with literals here exactly as on the server.
+    fn comparable(&self, column: usize, op: Op) -> Result<(), PredicateError> {
+        let Column { name, ty, .. } = &self.columns[column];
+        let column = name.to_string();
+        match ty {
+            ColumnType::Text { collation } if !collation.is_binary() => {
+                Err(PredicateError::Collation {
+                    column,
+                    collation: collation.name().to_owned(),
+                })
+            }
+            ColumnType::Text { collation }
+                if !is_printable(collation.name(), collation.charset()) =>
+            {
+                Err(PredicateError::Charset {
+                    column,
+                    collation: collation.name().to_owned(),
+                })
+            }
+            ColumnType::Enum { .. } if op.is_ordering() => {
+                Err(PredicateError::EnumOrder { column })
+            }
+            ColumnType::Set { .. }
+            | ColumnType::Json
+            | ColumnType::Vector
+            | ColumnType::Geometry => Err(PredicateError::Type {
+                column,
+                declared: declared(ty),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Column names do not tell case apart. Beyond ASCII they must be written as declared.
+    fn column(&self, name: &Ident) -> Result<usize, PredicateError> {
+        let bare = name.quote_style.is_none();
+        if bare
+            && BARE_FUNCTIONS
+                .iter()
+                .any(|f| name.value.eq_ignore_ascii_case(f))
+        {
+            return Err(PredicateError::Function {
+                at: name.value.clone(),
+            });
+        }
+        let exact = self.columns.iter().position(|c| *c.name == *name.value);
+        let folded = || {
+            self.columns
+                .iter()
+                .position(|c| c.name.eq_ignore_ascii_case(&name.value))
+        };
+        exact
+            .or_else(folded)
+            .ok_or_else(|| PredicateError::UnknownColumn {
+                name: shorten(&name.value),
+                similar: similar(&name.value, self.columns),
+            })
+    }
+
+    fn is_condition(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::BinaryOp { op, .. } => {
+                comparison(op).is_some() || matches!(op, BinaryOperator::And | BinaryOperator::Or)
+            }
+            Expr::UnaryOp { op, .. } => *op == UnaryOperator::Not,
+            Expr::IsTrue(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotUnknown(_)
+            | Expr::InList { .. }
+            | Expr::Between { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What to say of SQL that has no place in a predicate.
+    fn refusal(&self, expr: &Expr) -> PredicateError {
+        let at = self.source.excerpt(expr);
+        let operator = |operator: &dyn ToString, instead| PredicateError::Operator {
+            at: at.clone(),
+            operator: operator.to_string(),
+            instead,
+        };
+        let pattern = "patterns follow the collation; write = or IN (..), or keep the outcome in a \
+                       flag or a STORED generated column";
+        match expr {
+            Expr::Nested(inner) => self.refusal(inner),
+            Expr::CompoundIdentifier(names) => PredicateError::Qualified {
+                at,
+                column: names
+                    .last()
+                    .map_or_else(String::new, |name| name.value.clone()),
+            },
+            Expr::Subquery(_)
+            | Expr::Exists { .. }
+            | Expr::InSubquery { .. }
+            | Expr::InUnnest { .. }
+            | Expr::AnyOp { .. }
+            | Expr::AllOp { .. } => PredicateError::Subquery { at },
+            Expr::Function(_)
+            | Expr::Cast { .. }
+            | Expr::Convert { .. }
+            | Expr::Extract { .. }
+            | Expr::Ceil { .. }
+            | Expr::Floor { .. }
+            | Expr::Position { .. }
+            | Expr::Substring { .. }
+            | Expr::Trim { .. }
+            | Expr::Overlay { .. }
+            | Expr::Case { .. }
+            | Expr::Interval(_)
+            | Expr::MatchAgainst { .. }
+            | Expr::AtTimeZone { .. } => PredicateError::Function { at },
+            Expr::Prefixed { .. } => PredicateError::Introducer { at },
+            Expr::Like { .. } | Expr::ILike { .. } => operator(&"LIKE", pattern),
+            Expr::RLike { .. } | Expr::SimilarTo { .. } => operator(&"REGEXP", pattern),
+            Expr::Collate { .. } => operator(
+                &"COLLATE",
+                "the column's own collation decides; give it a *_bin collation or add a column with \
+                 one",
+            ),
+            Expr::BinaryOp {
+                op: op @ BinaryOperator::Xor,
+                ..
+            } => operator(op, "write (a AND NOT b) OR (b AND NOT a)"),
+            Expr::BinaryOp {
+                op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow),
+                ..
+            } => operator(
+                op,
+                "keep the value in a STORED generated column and compare that",
+            ),
+            Expr::BinaryOp { op, .. } => operator(op, ARITHMETIC),
+            Expr::UnaryOp { op, .. } => operator(op, ARITHMETIC),
+            _ => PredicateError::Unsupported { at },
+        }
+    }
+}
+
+const ARITHMETIC: &str = "arithmetic depends on sql_mode and rounding; write the result as a literal, \
+                          or keep it in a STORED generated column";
+
+fn comparison(op: &BinaryOperator) -> Option<Op> {
+    Some(match op {
+        BinaryOperator::Eq => Op::Equal,
+        BinaryOperator::NotEq => Op::NotEqual,
+        BinaryOperator::Lt => Op::Less,
+        BinaryOperator::LtEq => Op::LessOrEqual,
+        BinaryOperator::Gt => Op::Greater,
+        BinaryOperator::GtEq => Op::GreaterOrEqual,
+        BinaryOperator::Spaceship => Op::Same,
+        _ => return None,
+    })
+}
+
+fn not(condition: Condition) -> Condition {
+    Condition::Not(Box::new(condition))
+}
+
+fn strip(mut expr: &Expr) -> &Expr {
+    while let Expr::Nested(inner) = expr {
+        expr = inner;
+    }
+    expr
+}
+
+/// Whether literals can be written in a character set, and its names without quotes.
+fn is_printable(collation: &str, charset: &str) -> bool {
+    let plain = collation
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    charset == "binary" || (plain && literal::is_encodable(charset))
+}
+
+/// The column whose name needs the fewest changes, if it is few enough to be a slip.
+fn similar(name: &str, columns: &[Column]) -> Option<String> {
+    let name = name.to_lowercase();
+    columns
+        .iter()
+        .map(|column| (distance(&name, &column.name.to_lowercase()), &column.name))
+        .filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name.to_string())
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (above.min(row[j]) + 1).min(diagonal + usize::from(x != *y));
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
