@@ -143,11 +143,11 @@ impl Worker {
             .cell(&CellKey::CutsHead(Arc::clone(&self.feed.name)))
             .await?
         {
-            let cuts = CutsHead::from_bytes(&cell.value)?;
-            if cuts.log == id
+            let cuts = CutsHead::from_bytes(&self.feed.name, &cell.value)?;
+            if *cuts.log == *id.0
                 && let Some(slot) = from.last_mut()
             {
-                slot.1 = cuts.next_offset.max(slot.1);
+                slot.1 = Offset(cuts.next_offset).max(slot.1);
             }
             assembly.cut(&cuts.cut);
         }
@@ -179,8 +179,8 @@ impl Worker {
         let Some(cell) = self.store.cell(&key).await? else {
             return Ok(None);
         };
-        let head = Head::from_bytes(&cell.value)?;
-        let next = (head.log == *id).then_some(head.next_offset);
+        let head = Head::from_bytes(&self.feed.name, &cell.value)?;
+        let next = (*head.log == *id.0).then_some(Offset(head.next_offset));
         if head.lineage == self.lineage {
             let loaded = head::load_bucket(&*self.store, &self.feed.name, &head).await?;
             if let Err(error) = assembly.load(bucket, loaded) {

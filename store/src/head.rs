@@ -409,7 +409,8 @@ fn damaged(feed: &Arc<str>, what: String, source: ConvertError) -> LoadError {
     }
 }
 
-fn segment_to_wire(segment: &SegmentRef) -> v1::SegmentRef {
+/// A reference for the wire.
+pub fn segment_to_wire(segment: &SegmentRef) -> v1::SegmentRef {
     v1::SegmentRef {
         id: convert::bytes16(segment.id.0),
         parts: segment.parts,
@@ -421,7 +422,8 @@ fn segment_to_wire(segment: &SegmentRef) -> v1::SegmentRef {
     }
 }
 
-fn segment_from_wire(wire: v1::SegmentRef) -> Result<SegmentRef, ConvertError> {
+/// A reference from the wire.
+pub fn segment_from_wire(wire: v1::SegmentRef) -> Result<SegmentRef, ConvertError> {
     Ok(SegmentRef {
         id: SegmentId(convert::u128_of(&wire.id, "id")?),
         parts: wire.parts,
