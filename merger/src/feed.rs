@@ -63,6 +63,7 @@ struct Run {
     waiting: VecDeque<(CutRecord, u64)>,
     cuts: Option<(Token, CutsHead)>,
     cuts_next: u64,
+    cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
     cleaned_at: Instant,
@@ -177,6 +178,7 @@ impl FeedMerger {
             waiting: VecDeque::new(),
             cuts,
             cuts_next,
+            cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
             cleaned_at: Instant::now(),
@@ -435,6 +437,14 @@ impl FeedMerger {
         {
             return Ok(());
         }
+        let same = run
+            .cuts
+            .as_ref()
+            .is_some_and(|(_, held)| held.cut.version == cut.version);
+        if same && run.cuts_moved.elapsed() < self.settings.history_every {
+            return Ok(());
+        }
+        run.cuts_moved = Instant::now();
         failpoint("cuts head");
         let next = CutsHead {
             cut,
