@@ -8,7 +8,7 @@ use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
 use onair_model::{Bucket, CutRecord, Lineage};
 use onair_proto::{convert, v1};
-use onair_store::cells::{Moved, move_cell};
+use onair_store::cells::{Moved, move_cell, random_id};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError, SegmentRef};
 use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, Token};
@@ -397,7 +397,8 @@ impl FeedMerger {
             .encode_to_vec()
             .into();
         let line = HistoryLine {
-            at: self.status.unique_time(clock::now()),
+            at: clock::now(),
+            id: random_id(),
             value,
         };
         Ok(self.store.write_history(&self.feed.name, line).await?)
@@ -529,7 +530,7 @@ impl FeedMerger {
                     .delete_segment(&self.feed.name, segment.id, segment.parts)
                     .await?;
             }
-            gone.push(line.at);
+            gone.push((line.at, line.id));
         }
         if !gone.is_empty() {
             self.store.delete_history(&self.feed.name, &gone).await?;
