@@ -6,8 +6,13 @@
 
 pub mod cells;
 pub mod checkpoint;
+pub mod columns;
+pub mod epoch;
 pub mod head;
+pub mod lease;
 pub mod redb;
+pub mod requests;
+pub mod status;
 
 use std::fmt;
 use std::sync::Arc;
@@ -203,7 +208,8 @@ pub enum StoreError {
 /// Where base shards, cells and history stand. Calls may be slow, fail, or leave their outcome unknown.
 #[async_trait]
 pub trait ShardStore: Send + Sync + fmt::Debug {
-    /// Reads one cell, linearizable with [`ShardStore::cas`]: it settles an attempt whose outcome is unknown.
+    /// Reads one cell, linearizable with [`ShardStore::cas`]. An attempt whose outcome is unknown and that it does not
+    /// show may still be on its way.
     async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError>;
 
     /// Writes `new` if the cell's token is `expect` (`None`: if there is no cell). `new: None` deletes it.
