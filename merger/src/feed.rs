@@ -8,7 +8,7 @@ use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
 use onair_model::{Bucket, CutRecord, Lineage};
 use onair_proto::{convert, v1};
-use onair_store::cells::{Moved, move_cell};
+use onair_store::cells::{Moved, move_cell, random_id};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError, SegmentRef};
 use onair_store::{CellKey, HistoryLine, Series, ShardStore, StoreError, Token};
@@ -406,7 +406,8 @@ impl FeedMerger {
             .encode_to_vec()
             .into();
         let line = HistoryLine {
-            at: self.status.unique_time(clock::now()),
+            at: clock::now(),
+            id: random_id(),
             value,
         };
         Ok(self
@@ -559,7 +560,7 @@ impl FeedMerger {
                     .delete_segment(&self.feed.name, segment.id, segment.parts)
                     .await?;
             }
-            gone.push(line.at);
+            gone.push((line.at, line.id));
         }
         if !gone.is_empty() {
             self.store
