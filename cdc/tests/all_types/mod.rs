@@ -50,7 +50,7 @@ async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> 
         .map(|c| &*c.name)
         .collect();
     let feed = feed(&source, &name, "id > -1000", &names).await?;
-    let mut follower = Follower::new(server, &source, &[feed.clone()]).await?;
+    let mut follower = Follower::new(server, &source, std::slice::from_ref(&feed)).await?;
 
     insert(&mut session, &columns).await?;
     let inserted = select(&mut session, &columns).await?;
