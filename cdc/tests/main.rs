@@ -9,4 +9,3 @@ mod mysql_table;
 mod predicate;
 mod proxy;
 mod servers;
-//! The reader against real servers: MySQL 9.7 (stands for 8.4), 8.0 and MariaDB 10.11.

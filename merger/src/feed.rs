@@ -11,7 +11,7 @@ use onair_proto::{convert, v1};
 use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError, SegmentRef};
-use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, Token};
+use onair_store::{CellKey, HistoryLine, Series, ShardStore, StoreError, Token};
 use prost::Message;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -386,13 +386,20 @@ impl FeedMerger {
                 segment: Some(head::segment_to_wire(&segment)),
                 base,
             };
-            self.history(v1::history_entry::Entry::Superseded(superseded))
-                .await?;
+            self.history(
+                Series::Bucket(bucket),
+                v1::history_entry::Entry::Superseded(superseded),
+            )
+            .await?;
         }
         Ok(())
     }
 
-    async fn history(&self, entry: v1::history_entry::Entry) -> Result<(), Trouble> {
+    async fn history(
+        &self,
+        series: Series,
+        entry: v1::history_entry::Entry,
+    ) -> Result<(), Trouble> {
         let value = v1::HistoryEntry { entry: Some(entry) }
             .encode_to_vec()
             .into();
@@ -400,7 +407,10 @@ impl FeedMerger {
             at: self.status.unique_time(clock::now()),
             value,
         };
-        Ok(self.store.write_history(&self.feed.name, line).await?)
+        Ok(self
+            .store
+            .write_history(&self.feed.name, series, line)
+            .await?)
     }
 
     /// Moves the cuts head to the newest full cut that every head has passed.
@@ -454,9 +464,10 @@ impl FeedMerger {
             .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
         if due || new_epoch {
             run.history_at = Some(Instant::now());
-            self.history(v1::history_entry::Entry::Cut(convert::cut_to_wire(
-                &next.cut,
-            )))
+            self.history(
+                Series::Cuts,
+                v1::history_entry::Entry::Cut(convert::cut_to_wire(&next.cut)),
+            )
             .await?;
         }
         run.cuts = Some((token, next));
@@ -505,9 +516,18 @@ impl FeedMerger {
         run.cleaned_at = Instant::now();
         let window = i64::try_from(self.settings.history_window.as_micros()).unwrap_or(i64::MAX);
         let to = clock::now().saturating_sub(window);
+        self.clean_series(&run.shards, Series::Cuts, to).await?;
+        for bucket in self.feed.buckets.all() {
+            self.clean_series(&run.shards, Series::Bucket(bucket), to)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn clean_series(&self, shards: &[Shard], series: Series, to: i64) -> Result<(), Trouble> {
         let lines = self
             .store
-            .history(&self.feed.name, 0, to, CLEAN_MAX)
+            .history(&self.feed.name, series, 0, to, CLEAN_MAX)
             .await?;
         let mut gone = Vec::with_capacity(lines.len());
         for line in lines {
@@ -518,7 +538,7 @@ impl FeedMerger {
                     .segment
                     .and_then(|segment| head::segment_from_wire(segment).ok())
             {
-                let named = run.shards.iter().filter_map(|shard| shard.head.as_ref());
+                let named = shards.iter().filter_map(|shard| shard.head.as_ref());
                 assert!(
                     !named
                         .flat_map(|(_, head)| head.segments())
@@ -532,7 +552,9 @@ impl FeedMerger {
             gone.push(line.at);
         }
         if !gone.is_empty() {
-            self.store.delete_history(&self.feed.name, &gone).await?;
+            self.store
+                .delete_history(&self.feed.name, series, &gone)
+                .await?;
         }
         Ok(())
     }
