@@ -6,6 +6,7 @@
 )]
 
 mod all_types;
+mod assemble;
 mod barriers;
 mod follow;
 mod hidden_columns;
@@ -17,3 +18,4 @@ mod predicate;
 mod proto;
 mod proxy;
 mod servers;
+
