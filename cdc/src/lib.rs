@@ -9,6 +9,7 @@ pub mod column_def;
 pub mod decode;
 pub mod encode;
 pub mod feed;
+mod json;
 mod live;
 #[cfg(feature = "mysql")]
 pub mod mysql;
