@@ -11,7 +11,7 @@ use onair_proto::{convert, v1};
 use onair_store::cells::{Moved, move_cell, random_id};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError, SegmentRef};
-use onair_store::{CellKey, HistoryLine, Series, ShardStore, StoreError, Token};
+use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, Token};
 use prost::Message;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -235,7 +235,7 @@ impl FeedMerger {
                     return;
                 };
                 let (outcome, classified) = shard.record(self.lineage, record);
-                shard.parts.passed(shard.state.d);
+                shard.parts.passed(&shard.state);
                 if let Some(trouble) = trouble(&outcome) {
                     warn!(feed = %self.feed.name, %bucket, offset = offset.0, trouble, "a record does not touch the chain");
                 }
@@ -388,20 +388,13 @@ impl FeedMerger {
                 segment: Some(head::segment_to_wire(&segment)),
                 base,
             };
-            self.history(
-                Series::Bucket(bucket),
-                v1::history_entry::Entry::Superseded(superseded),
-            )
-            .await?;
+            self.history(v1::history_entry::Entry::Superseded(superseded))
+                .await?;
         }
         Ok(())
     }
 
-    async fn history(
-        &self,
-        series: Series,
-        entry: v1::history_entry::Entry,
-    ) -> Result<(), Trouble> {
+    async fn history(&self, entry: v1::history_entry::Entry) -> Result<(), Trouble> {
         let value = v1::HistoryEntry { entry: Some(entry) }
             .encode_to_vec()
             .into();
@@ -410,10 +403,7 @@ impl FeedMerger {
             id: random_id(),
             value,
         };
-        Ok(self
-            .store
-            .write_history(&self.feed.name, series, line)
-            .await?)
+        Ok(self.store.write_history(&self.feed.name, line).await?)
     }
 
     /// Moves the cuts head to the newest full cut that every head has passed.
@@ -475,10 +465,9 @@ impl FeedMerger {
             .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
         if due || new_epoch {
             run.history_at = Some(Instant::now());
-            self.history(
-                Series::Cuts,
-                v1::history_entry::Entry::Cut(convert::cut_to_wire(&next.cut)),
-            )
+            self.history(v1::history_entry::Entry::Cut(convert::cut_to_wire(
+                &next.cut,
+            )))
             .await?;
         }
         run.cuts = Some((token, next));
@@ -527,18 +516,14 @@ impl FeedMerger {
         run.cleaned_at = Instant::now();
         let window = i64::try_from(self.settings.history_window.as_micros()).unwrap_or(i64::MAX);
         let to = clock::now().saturating_sub(window);
-        self.clean_series(&run.shards, Series::Cuts, to).await?;
-        for bucket in self.feed.buckets.all() {
-            self.clean_series(&run.shards, Series::Bucket(bucket), to)
-                .await?;
-        }
+        self.clean_lines(&run.shards, to).await?;
         Ok(())
     }
 
-    async fn clean_series(&self, shards: &[Shard], series: Series, to: i64) -> Result<(), Trouble> {
+    async fn clean_lines(&self, shards: &[Shard], to: i64) -> Result<(), Trouble> {
         let lines = self
             .store
-            .history(&self.feed.name, series, 0, to, CLEAN_MAX)
+            .history(&self.feed.name, 0, to, CLEAN_MAX)
             .await?;
         let mut gone = Vec::with_capacity(lines.len());
         for line in lines {
@@ -563,9 +548,7 @@ impl FeedMerger {
             gone.push((line.at, line.id));
         }
         if !gone.is_empty() {
-            self.store
-                .delete_history(&self.feed.name, series, &gone)
-                .await?;
+            self.store.delete_history(&self.feed.name, &gone).await?;
         }
         Ok(())
     }
