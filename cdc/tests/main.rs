@@ -1,9 +1,6 @@
 //! The reader's tests against real servers, in one binary.
 #![cfg(feature = "mysql")]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends at what it does not expect"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod all_types;
 mod assemble;
@@ -18,4 +15,3 @@ mod predicate;
 mod proto;
 mod proxy;
 mod servers;
-

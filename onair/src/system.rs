@@ -79,20 +79,39 @@ pub enum SystemError {
 
 /// Opens the store, binds the feeds, starts the roles.
 pub async fn start(parts: Parts) -> Result<System, SystemError> {
-    let Parts { data_dir, source, reader, merger, server, log_bytes, listener, build } = parts;
-    let unusable = |reason| SystemError::DataDir { path: data_dir.clone(), reason };
+    let Parts {
+        data_dir,
+        source,
+        reader,
+        merger,
+        server,
+        log_bytes,
+        listener,
+        build,
+    } = parts;
+    let unusable = |reason| SystemError::DataDir {
+        path: data_dir.clone(),
+        reason,
+    };
     std::fs::create_dir_all(&data_dir).map_err(unusable)?;
     let path = data_dir.join("onair.redb");
-    let store: Arc<dyn ShardStore> = match tokio::task::spawn_blocking(move || RedbStore::open(path)).await {
-        Ok(store) => Arc::new(store?),
-        Err(error) => return Err(error.into()),
-    };
+    let store: Arc<dyn ShardStore> =
+        match tokio::task::spawn_blocking(move || RedbStore::open(path)).await {
+            Ok(store) => Arc::new(store?),
+            Err(error) => return Err(error.into()),
+        };
     let lineage = cells::lineage(&*store).await?;
     let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(MemoryConfig {
         capacity: log_bytes,
         tail: Some(data_dir.join("log")),
     }));
-    let reader = Reader::new(reader, lineage, source, Arc::clone(&log), Arc::clone(&store));
+    let reader = Reader::new(
+        reader,
+        lineage,
+        source,
+        Arc::clone(&log),
+        Arc::clone(&store),
+    );
     let reader_status = reader.status();
     let feeds = reader.bind().await?;
     let merger_status = Arc::new(onair_merger::Status::default());
@@ -110,7 +129,13 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
         settings: merger,
         status: Arc::clone(&merger_status),
     };
-    let backends = Backends { lineage, log, store, roles: roles(reader_status.clone(), merger_status), build };
+    let backends = Backends {
+        lineage,
+        log,
+        store,
+        roles: roles(reader_status.clone(), merger_status),
+        build,
+    };
     let layouts = feeds
         .iter()
         .map(|feed| onair_server::FeedLayout {
@@ -121,8 +146,11 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
         .collect();
     let server = Server::new(listener, backends, layouts, server);
     let handle = server.handle();
-    let (stop_reader, stop_merger, stop_server) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (stop_reader, stop_merger, stop_server) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
     let mut tasks = JoinSet::new();
     let stop = stop_server.clone();
     tasks.spawn(async move { Ok(server.run(stop).await?) });
@@ -133,7 +161,15 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
     });
     let stop = stop_reader.clone();
     tasks.spawn(async move { Ok(reader.run(stop).await?) });
-    Ok(System { server: handle, reader: reader_status, feeds, tasks, stop_reader, stop_merger, stop_server })
+    Ok(System {
+        server: handle,
+        reader: reader_status,
+        feeds,
+        tasks,
+        stop_reader,
+        stop_merger,
+        stop_server,
+    })
 }
 
 impl System {
@@ -160,10 +196,17 @@ impl System {
     }
 }
 
-fn roles(reader: watch::Receiver<onair_cdc::status::Status>, merger: Arc<onair_merger::Status>) -> Roles {
+fn roles(
+    reader: watch::Receiver<onair_cdc::status::Status>,
+    merger: Arc<onair_merger::Status>,
+) -> Roles {
     Arc::new(move || {
         let status = reader.borrow().clone();
-        let at = |version: Option<onair_model::Version>| version.map(|v| v.to_string()).unwrap_or_else(|| "none".to_owned());
+        let at = |version: Option<onair_model::Version>| {
+            version
+                .map(|v| v.to_string())
+                .unwrap_or_else(|| "none".to_owned())
+        };
         let mut reports = vec![RoleReport {
             role: "reader".to_owned(),
             state: status.phase.name().to_owned(),
@@ -186,9 +229,18 @@ fn roles(reader: watch::Receiver<onair_cdc::status::Status>, merger: Arc<onair_m
                 (None, true) => "running",
             };
             let detail = status.trouble.clone().unwrap_or_else(|| {
-                format!("feed {feed}: {} heads moved, cut {}", status.folds, at(status.cut))
+                format!(
+                    "feed {feed}: {} heads moved, cut {}",
+                    status.folds,
+                    at(status.cut)
+                )
             });
-            reports.push(RoleReport { role: "merger".to_owned(), state: state.to_owned(), detail, at: 0 });
+            reports.push(RoleReport {
+                role: "merger".to_owned(),
+                state: state.to_owned(),
+                detail,
+                at: 0,
+            });
         }
         reports
     })
