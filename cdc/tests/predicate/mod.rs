@@ -7,6 +7,7 @@
 //!
 //! `ONAIR_TEST_SEED` gives another seed; it is printed.
 
+mod columns;
 mod generate;
 mod table;
 
@@ -36,6 +37,9 @@ const SCAN_MODES: [&str; 3] = [
     "''",
     "'ANSI,NO_BACKSLASH_ESCAPES,HIGH_NOT_PRECEDENCE,TRADITIONAL,NO_UNSIGNED_SUBTRACTION,IGNORE_SPACE'",
 ];
+
+/// What the scan's session may compare its own literals by.
+const COLLATIONS: [&str; 4] = ["DEFAULT", "utf8mb4_bin", "latin1_german1_ci", "binary"];
 
 #[test]
 fn mysql97_agrees() -> Result<()> {
@@ -88,7 +92,11 @@ async fn compare(server: &Server, flavor: Flavor) -> Result<()> {
     let mut outcomes = [0_u64; 3];
     for number in 0..PREDICATES {
         let mode = SCAN_MODES[number % SCAN_MODES.len()];
-        scan.query_drop(format!("SET sql_mode = {mode}")).await?;
+        let collation = COLLATIONS[number % COLLATIONS.len()];
+        scan.query_drop(format!(
+            "SET sql_mode = {mode}, collation_connection = {collation}"
+        ))
+        .await?;
         let text = Generator::new(&table, &mut rng).predicate();
         let predicate = Predicate::parse(&text, &columns)
             .with_context(|| format!("seed {seed}, predicate {number} was refused: {text}"))?;
@@ -192,10 +200,10 @@ async fn truths(connection: &mut Conn, condition: &str) -> Result<Vec<Truth>> {
         .collect()
 }
 
-/// The rows for which it holds. The table has an index on most columns, and the server may use them.
+/// The rows for which it holds, as the scan asks. The table has an index on most columns, and the server may use them.
 async fn found(connection: &mut Conn, condition: &str) -> Result<BTreeSet<usize>> {
     let ids: Vec<usize> = connection
-        .query(format!("SELECT id FROM t WHERE {condition}"))
+        .exec(format!("SELECT id FROM t WHERE {condition}"), ())
         .await?;
     Ok(ids.into_iter().collect())
 }

@@ -202,7 +202,7 @@ pub enum PredicateError {
     },
     /// Text in an ordering comparison under a collation whose order is not certain.
     #[error(
-        "column `{column}` compares by {collation}, whose order differs with and without an index on a CHAR column: compare with = or IN (..), or use a collation that pads"
+        "column `{column}` compares by {collation}, which does not pad, and servers order by it differently with and without an index: compare with = or IN (..), or give the column a *_bin collation that pads, e.g. utf8mb4_bin"
     )]
     TextOrder {
         /// The column.
@@ -325,6 +325,11 @@ pub enum LiteralProblem {
     /// An odd number of digits.
     #[error("it is not made of pairs of hexadecimal digits; write two for each byte")]
     HexDigits,
+    /// A hexadecimal literal behind `<=>`.
+    #[error(
+        "MySQL 8.0 may compare it with others as a number after <=>; write = instead, or text in quotes"
+    )]
+    HexSame,
     /// Not the length of a BINARY(n).
     #[error(
         "every value of the column is {len} bytes long and the literal is {given}; write all {len}, zero bytes at its end included, e.g. as x'..'"

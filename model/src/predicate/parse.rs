@@ -15,7 +15,7 @@ use super::lex::{Source, shorten};
 use super::literal::{self, Number, Written};
 use super::print::declared;
 use super::tree::{Condition, Literal, Op};
-use super::{PredicateError, Truth};
+use super::{LiteralProblem, PredicateError, Truth};
 
 /// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
 const MAX_RECURSION: usize = 50;
@@ -253,6 +253,15 @@ impl Checker<'_> {
                 _ => Condition::Constant(Truth::Null),
             });
         }
+        let Column { name, ty, .. } = &self.columns[column];
+        if op == Op::Same && matches!(written, Written::Hex(_)) {
+            return Err(PredicateError::Literal {
+                literal: at,
+                column: name.to_string(),
+                declared: declared(ty),
+                problem: LiteralProblem::HexSame,
+            });
+        }
         Ok(Condition::Compare {
             column,
             op,
@@ -445,9 +454,9 @@ impl Checker<'_> {
             ColumnType::Enum { .. } if op.is_ordering() => {
                 Err(PredicateError::EnumOrder { column })
             }
-            // MariaDB orders CHAR values otherwise with an index than without one.
+            // By an index servers find other rows than without one: in it the values are padded.
             ColumnType::Text { collation }
-                if op.is_ordering() && collation.name().contains("_nopad_") =>
+                if op.is_ordering() && !collation.pads() && collation.charset() != "binary" =>
             {
                 Err(PredicateError::TextOrder {
                     column,

@@ -5,9 +5,12 @@
 //!   no connection character set, no NO_BACKSLASH_ESCAPES and no quote can change it; the form `X''` can be empty,
 //!   `0x` cannot. The collation is left to the column, which prevails over a literal's: with a COLLATE, MariaDB
 //!   11.8 was seen to lose rows of `a = .. OR a = ..` that it found by an index.
-//! - Binary strings as `X'..'`, all bytes of a BINARY(n).
+//! - Binary strings as `_binary X'..'`, all bytes of a BINARY(n). Bare, MySQL 8.0 compares two of them as numbers
+//!   once it has put one in the place of a column.
 //! - ENUM by index: by label the comparison would go by a collation.
-//! - FLOAT and DOUBLE with an exponent, which makes the literal a DOUBLE and not a DECIMAL.
+//! - FLOAT and DOUBLE as `(column + 0e0)` and literals with an exponent, which makes both DOUBLE. Of a column
+//!   declared FLOAT(M,D) servers compare with a tolerance otherwise, and round the literal to D digits when they
+//!   use an index; neither the binlog nor a predicate knows of such a declaration.
 
 use std::fmt::Write;
 
@@ -26,7 +29,13 @@ pub(super) fn print(condition: &Condition, columns: &[Column]) -> String {
 }
 
 fn write(condition: &Condition, columns: &[Column], out: &mut String) {
-    let name = |column: &usize| quoted(&columns[*column].name);
+    let name = |column: &usize| {
+        let name = quoted(&columns[*column].name);
+        match columns[*column].ty {
+            ColumnType::Float | ColumnType::Double => format!("({name} + 0e0)"),
+            _ => name,
+        }
+    };
     match condition {
         Condition::Constant(truth) => out.push_str(keyword(*truth)),
         Condition::All(list) => join(list, " AND ", columns, out),
@@ -44,9 +53,7 @@ fn write(condition: &Condition, columns: &[Column], out: &mut String) {
             out.push(')');
         }
         Condition::IsNull { column } => {
-            out.push('(');
-            out.push_str(&name(column));
-            out.push_str(" IS NULL)");
+            let _ = write!(out, "({} IS NULL)", quoted(&columns[*column].name));
         }
         Condition::Compare {
             column,
@@ -144,7 +151,7 @@ fn text(literal: &Literal, ty: &ColumnType) -> String {
                     };
                     format!("_{charset} {}", hex(&bytes))
                 }
-                _ => hex(&bytes),
+                _ => format!("_binary {}", hex(&bytes)),
             }
         }
     }
