@@ -4,6 +4,7 @@
 
 mod all_types;
 mod barriers;
+mod charsets;
 mod damage;
 mod follow;
 mod hidden_columns;
