@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod all_types;
+mod assemble;
 mod barriers;
 mod charsets;
 mod damage;
@@ -17,3 +18,4 @@ mod predicate;
 mod proto;
 mod proxy;
 mod servers;
+

@@ -1,7 +1,6 @@
 //! What the merger says of itself, and what its last Replaces found.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use onair_model::{Bucket, Key, Version};
@@ -19,7 +18,6 @@ const EXAMPLES_MAX: usize = 5;
 #[derive(Debug, Default)]
 pub struct Status {
     feeds: Mutex<BTreeMap<Arc<str>, FeedStatus>>,
-    last_time: AtomicI64,
 }
 
 /// One feed as its merger sees it.
@@ -98,16 +96,6 @@ impl Status {
             reports.pop_front();
         }
         reports.push_back(report);
-    }
-
-    /// A time that no history line of this process has yet.
-    pub(crate) fn unique_time(&self, now: i64) -> i64 {
-        let before = self
-            .last_time
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-                Some(now.max(last + 1))
-            });
-        before.map_or(now, |last| now.max(last + 1))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, FeedStatus>> {

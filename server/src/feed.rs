@@ -207,7 +207,7 @@ impl Worker {
                     return;
                 };
                 let outcome = assembly.record(bucket, record);
-                run.parts[bucket.index()].passed(assembly.bucket(bucket).d);
+                run.parts[bucket.index()].passed(assembly.bucket(bucket));
                 match outcome {
                     Outcome::Gap | Outcome::Fork(_) => {
                         warn!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "a record does not touch the chain");

@@ -1,11 +1,16 @@
 //! Moving cells safely: every attempt has a token, and what an unknown outcome was is read back, never guessed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::{CELL_MAX, Cas, Cell, CellKey, LARGE_CELL_MAX, ShardStore, StoreError, Token};
+use crate::{Cas, Cell, CellKey, ShardStore, StoreError, Token, fits};
 
-/// Reads before an unknown outcome is given back to the caller.
-const READS_MAX: u32 = 3;
+/// Attempts before an unknown outcome is given back to the caller.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// Before the second attempt; doubled for each after it.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What became of an attempt to move a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,56 +33,85 @@ pub fn random_id() -> u128 {
 
 /// Writes `value` if the cell still has the token `expect` (`None`: does not exist).
 ///
+/// An attempt whose outcome is unknown is read back, and made again with the same token while nothing has changed:
+/// two of it are one. `Lost` says what stands there now; where it was ours for a moment before another moved it on,
+/// the other knew.
+///
 /// # Errors
-/// [`StoreError::Unknown`] when even reading back did not tell: the caller must not act on either outcome.
+/// [`StoreError::Unknown`] when even that did not tell: the caller must not act on either outcome. Any other error:
+/// certainly not done.
 pub async fn move_cell(
     store: &dyn ShardStore,
     key: &CellKey,
     expect: Option<Token>,
     value: Bytes,
 ) -> Result<Moved, StoreError> {
-    let max = match key {
-        CellKey::Checkpoint(_) | CellKey::CutsHead(_) | CellKey::Columns(_) => LARGE_CELL_MAX,
-        _ => CELL_MAX,
-    };
-    if value.len() > max {
-        return Err(StoreError::TooLarge {
-            what: format!("{key:?}"),
-            bytes: value.len(),
-            max,
-        });
-    }
+    fits(key, value.len(), key.value_max())?;
     let token = Token(random_id());
-    let outcome = store.cas(key, expect, Some(Cell { token, value })).await;
-    match outcome {
-        Ok(Cas::Won) => Ok(Moved::Won(token)),
-        // A driver may send an attempt twice: then the second finds the first.
-        Ok(Cas::Lost(Some(cell))) if cell.token == token => Ok(Moved::Won(token)),
-        Ok(Cas::Lost(cell)) => Ok(Moved::Lost(cell)),
-        Err(StoreError::Unknown { reason }) => resolve(store, key, expect, token, reason).await,
-        Err(error) => Err(error),
-    }
+    let settled = settle(store, key, expect, Some(Cell { token, value })).await?;
+    Ok(match settled {
+        Settled::Done => Moved::Won(token),
+        Settled::Found(cell) => Moved::Lost(cell),
+    })
 }
 
-/// Reads back what stands there now. Our token: won. The one we expected to replace: not done, or not yet, which only
-/// another attempt can tell. Anything else: lost.
-async fn resolve(
+/// Deletes the cell if it still has the token `expect`, and gives back what stands there instead: `None` when it is
+/// gone, by us or by another.
+///
+/// # Errors
+/// As [`move_cell`].
+pub async fn remove_cell(
+    store: &dyn ShardStore,
+    key: &CellKey,
+    expect: Token,
+) -> Result<Option<Cell>, StoreError> {
+    let settled = settle(store, key, Some(expect), None).await?;
+    Ok(match settled {
+        Settled::Done => None,
+        Settled::Found(cell) => cell,
+    })
+}
+
+enum Settled {
+    Done,
+    Found(Option<Cell>),
+}
+
+async fn settle(
     store: &dyn ShardStore,
     key: &CellKey,
     expect: Option<Token>,
-    token: Token,
-    reason: String,
-) -> Result<Moved, StoreError> {
-    for _ in 0..READS_MAX {
+    new: Option<Cell>,
+) -> Result<Settled, StoreError> {
+    let token = |cell: &Option<Cell>| cell.as_ref().map(|cell| cell.token);
+    let ours = token(&new);
+    // Of the last attempt that may have been done.
+    let mut unknown = None;
+    for attempt in 0..ATTEMPTS_MAX {
+        if attempt > 0 {
+            tokio::time::sleep(PAUSE * (1 << (attempt - 1))).await;
+        }
+        match store.cas(key, expect, new.clone()).await {
+            Ok(Cas::Won) => return Ok(Settled::Done),
+            // A driver may send an attempt twice: then the second finds the first.
+            Ok(Cas::Lost(cell)) if token(&cell) == ours => return Ok(Settled::Done),
+            Ok(Cas::Lost(cell)) => return Ok(Settled::Found(cell)),
+            Err(StoreError::Unknown { reason }) => unknown = Some(reason),
+            Err(error) if unknown.is_none() => return Err(error),
+            // This attempt was certainly not done; an earlier one may have been.
+            Err(_) => {}
+        }
         match store.cell(key).await {
-            Ok(Some(cell)) if cell.token == token => return Ok(Moved::Won(token)),
-            Ok(cell) if cell.as_ref().map(|cell| cell.token) == expect => break,
-            Ok(cell) => return Ok(Moved::Lost(cell)),
-            Err(StoreError::Unknown { .. } | StoreError::Unavailable { .. }) => {}
-            Err(error) => return Err(error),
+            Ok(cell) if token(&cell) == ours => return Ok(Settled::Done),
+            // Not done, or not yet: what another attempt does is the same.
+            Ok(cell) if token(&cell) == expect => {}
+            Ok(cell) => return Ok(Settled::Found(cell)),
+            Err(_) => {}
         }
     }
-    Err(StoreError::Unknown { reason })
+    Err(StoreError::Unknown {
+        reason: unknown.unwrap_or_default(),
+    })
 }
 
 /// The store's lineage; made when the store is empty.
@@ -105,7 +139,7 @@ pub async fn lineage(store: &dyn ShardStore) -> Result<onair_model::Lineage, Sto
 /// The error of a cell whose bytes are not what they should be.
 pub(crate) fn unreadable(key: &CellKey, reason: impl ToString) -> StoreError {
     StoreError::Unreadable {
-        place: format!("cell {key:?}"),
+        place: key.to_string(),
         reason: reason.to_string(),
         remedy: "restore the store from a backup, or empty it and let OnAir scan anew".to_owned(),
     }

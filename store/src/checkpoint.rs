@@ -10,8 +10,8 @@ use onair_proto::convert::{self, ConvertError};
 use onair_proto::v1;
 use prost::Message;
 
-use crate::cells::unreadable;
-use crate::{CellKey, ShardStore, StoreError, Token};
+use crate::cells::{Moved, move_cell, unreadable};
+use crate::{Cell, CellKey, ShardStore, StoreError, Token};
 
 /// A cell's value with the token that a compare-and-set must expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,19 +99,86 @@ pub trait CellValue: Sized {
     fn from_bytes(bytes: &Bytes) -> Result<Self, ConvertError>;
 }
 
+impl<T: CellValue> Held<T> {
+    /// The value in a cell.
+    pub fn of(key: &CellKey, cell: &Cell) -> Result<Self, StoreError> {
+        Ok(Held {
+            token: cell.token,
+            value: T::from_bytes(&cell.value).map_err(|error| unreadable(key, error))?,
+        })
+    }
+}
+
 /// Reads a typed cell.
 pub async fn read<T: CellValue>(
     store: &dyn ShardStore,
     key: &CellKey,
 ) -> Result<Option<Held<T>>, StoreError> {
-    let Some(cell) = store.cell(key).await? else {
-        return Ok(None);
-    };
-    let value = T::from_bytes(&cell.value).map_err(|error| unreadable(key, error))?;
-    Ok(Some(Held {
-        token: cell.token,
-        value,
-    }))
+    let cell = store.cell(key).await?;
+    cell.map(|cell| Held::of(key, &cell)).transpose()
+}
+
+/// Attempts to save beside another reader that saves too.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What became of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// It stands there now.
+    Yes(Held<Checkpoint>),
+    /// One that it may not replace stands there: another reader is further, or in a later epoch.
+    Behind(Held<Checkpoint>),
+}
+
+impl Checkpoint {
+    /// Whether it may stand in place of `held`: later in the same epoch or of a later one, or at the same version with
+    /// more transactions that did not touch a feed (else the source might purge what an idle feed resumes from).
+    pub fn replaces(&self, held: &Checkpoint) -> bool {
+        self.version > held.version
+            || (self.version == held.version
+                && self.executed != held.executed
+                && self.executed.contains_set(&held.executed))
+    }
+}
+
+/// Saves the checkpoint if it replaces what stands there; `held` is what this reader last saw there.
+pub async fn save(
+    store: &dyn ShardStore,
+    source: &Arc<str>,
+    mut held: Option<Held<Checkpoint>>,
+    checkpoint: &Checkpoint,
+) -> Result<Saved, StoreError> {
+    let key = CellKey::Checkpoint(Arc::clone(source));
+    let value = checkpoint.to_bytes();
+    for _ in 0..ATTEMPTS_MAX {
+        if held
+            .as_ref()
+            .is_some_and(|held| !checkpoint.replaces(&held.value))
+        {
+            // What we last saw may be ours and old; what stands there decides.
+            let Some(found) = read(store, &key).await? else {
+                held = None;
+                continue;
+            };
+            if !checkpoint.replaces(&found.value) {
+                return Ok(Saved::Behind(found));
+            }
+            held = Some(found);
+        }
+        let expect = held.as_ref().map(|held| held.token);
+        held = match move_cell(store, &key, expect, value.clone()).await? {
+            Moved::Won(token) => {
+                return Ok(Saved::Yes(Held {
+                    token,
+                    value: checkpoint.clone(),
+                }));
+            }
+            Moved::Lost(cell) => cell.map(|cell| Held::of(&key, &cell)).transpose()?,
+        };
+    }
+    Err(StoreError::Unavailable {
+        reason: format!("{key} is moved by another process all the time"),
+    })
 }
 
 impl CellValue for Lease {

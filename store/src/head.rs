@@ -382,6 +382,7 @@ fn pack(message: &impl Message) -> Result<Bytes, StoreError> {
             what: "one row".to_owned(),
             bytes: packed.len(),
             max: PART_MAX,
+            remedy: "leave its largest columns out of the feed",
         });
     }
     Ok(packed.into())

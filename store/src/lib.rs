@@ -6,8 +6,13 @@
 
 pub mod cells;
 pub mod checkpoint;
+pub mod columns;
+pub mod epoch;
 pub mod head;
+pub mod lease;
 pub mod redb;
+pub mod requests;
+pub mod status;
 
 use std::fmt;
 use std::sync::Arc;
@@ -126,20 +131,13 @@ pub enum Cas {
     Lost(Option<Cell>),
 }
 
-/// One of the series that make up a feed's history index. Each has one owner, who keeps its times apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Series {
-    /// Full cuts.
-    Cuts,
-    /// The superseded segments of a bucket.
-    Bucket(Bucket),
-}
-
-/// One line of a feed's history index.
+/// One line of a feed's history index. Several processes write them: time and id together are its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
-    /// When it was written, microseconds since 1970 by the merger's clock; unique in its series.
+    /// When it was written, microseconds since 1970 by the merger's clock.
     pub at: i64,
+    /// Random: tells lines of one time apart.
+    pub id: u128,
     /// What: a full cut, or a superseded segment. At most [`LARGE_CELL_MAX`] bytes.
     pub value: Bytes,
 }
@@ -194,7 +192,7 @@ pub enum StoreError {
         remedy: String,
     },
     /// A value is larger than the contract allows: a bug, or a setting out of proportion.
-    #[error("{what} has {bytes} bytes, more than the {max} allowed; use more buckets")]
+    #[error("{what} has {bytes} bytes, more than the {max} allowed; {remedy}")]
     TooLarge {
         /// What.
         what: String,
@@ -202,13 +200,16 @@ pub enum StoreError {
         bytes: usize,
         /// How large it may be.
         max: usize,
+        /// What to do.
+        remedy: &'static str,
     },
 }
 
 /// Where base shards, cells and history stand. Calls may be slow, fail, or leave their outcome unknown.
 #[async_trait]
 pub trait ShardStore: Send + Sync + fmt::Debug {
-    /// Reads one cell, linearizable with [`ShardStore::cas`]: it settles an attempt whose outcome is unknown.
+    /// Reads one cell, linearizable with [`ShardStore::cas`]. An attempt whose outcome is unknown and that it does not
+    /// show may still be on its way.
     async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError>;
 
     /// Writes `new` if the cell's token is `expect` (`None`: if there is no cell). `new: None` deletes it.
@@ -244,29 +245,32 @@ pub trait ShardStore: Send + Sync + fmt::Debug {
     async fn delete_segment(&self, feed: &str, id: SegmentId, parts: u32)
     -> Result<(), StoreError>;
 
-    /// Adds a line to a series. Writing the same line again changes nothing.
-    async fn write_history(
-        &self,
-        feed: &str,
-        series: Series,
-        line: HistoryLine,
-    ) -> Result<(), StoreError>;
+    /// Adds a line to the history index. Writing the same line again changes nothing.
+    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError>;
 
-    /// Lines with `from <= at < to`, ascending, at most `limit`.
+    /// Lines with `from <= at < to`, ascending, about `limit`: lines of one time are given together, so that the next
+    /// page begins at the last time and 1.
     async fn history(
         &self,
         feed: &str,
-        series: Series,
         from: i64,
         to: i64,
         limit: usize,
     ) -> Result<Vec<HistoryLine>, StoreError>;
 
-    /// Deletes lines by their times; what is gone already is fine.
-    async fn delete_history(
-        &self,
-        feed: &str,
-        series: Series,
-        at: &[i64],
-    ) -> Result<(), StoreError>;
+    /// Deletes lines by their times and ids; what is gone already is fine.
+    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError>;
+}
+
+/// Refuses what is larger than the contract allows.
+fn fits(what: &dyn fmt::Display, bytes: usize, max: usize) -> Result<(), StoreError> {
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(StoreError::TooLarge {
+        what: what.to_string(),
+        bytes,
+        max,
+        remedy: "use fewer buckets a feed, fewer feeds a source, or fewer columns",
+    })
 }

@@ -107,6 +107,14 @@ impl Binlog {
         self.files.iter()
     }
 
+    /// The newest transaction, if one is held.
+    pub(super) fn newest(&self) -> Option<&Logged> {
+        self.files
+            .iter()
+            .rev()
+            .find_map(|file| file.transactions.last())
+    }
+
     /// A file that is still held.
     pub(super) fn file(&self, number: u64) -> Option<&File> {
         let oldest = self.files.front()?.number;

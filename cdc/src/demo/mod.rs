@@ -5,6 +5,7 @@
 //! is in memory: another [`DemoServer`] is another server, with a UUID of its own, so OnAir opens an epoch.
 
 mod binlog;
+mod commits;
 mod event;
 mod hooks;
 mod room;

@@ -178,8 +178,8 @@ impl Scan<'_> {
             self.connected()?;
             let rooms: Vec<Arc<Room>> = {
                 let mut state = self.shared.lock();
-                let view = state.view(Instant::now());
-                view.rooms
+                let rooms = state.view(Instant::now());
+                rooms
                     .range((from, to))
                     .take(STATEMENT_ROWS)
                     .map(|(_, room)| room.clone())

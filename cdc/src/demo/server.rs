@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::binlog::Limits;
+use super::commits::Rooms;
 use super::hooks::{Counts, Hooks, Network};
-use super::state::{Rooms, State};
+use super::state::State;
 use super::transaction::Transaction;
 use super::workload::{self, Generator};
 use crate::source::SourceError;
@@ -101,7 +102,7 @@ impl DemoServer {
         });
         let mut tasks = JoinSet::new();
         if settings.rate > 0.0 {
-            tasks.spawn(workload::run(shared.clone(), settings.rate));
+            tasks.spawn(workload::run(shared.clone(), settings.rate, settings.seed));
         }
         Arc::new(DemoServer {
             shared,
@@ -207,6 +208,12 @@ impl DemoServer {
     /// The table as the binlog has it: after every transaction committed so far.
     pub fn table(&self) -> Rooms {
         self.shared.lock().latest_table()
+    }
+
+    /// The same with [`DemoServer::written`], both of one moment: the truth at a GTID set beside a running workload.
+    pub fn content(&self) -> (GtidSet, Rooms) {
+        let state = self.shared.lock();
+        (state.written(), state.latest_table())
     }
 
     /// The table as SELECT sees it now.

@@ -106,14 +106,12 @@ impl DemoStream {
             };
         }
         let heartbeat_at = self.last_at + self.shared.heartbeat;
-        let event = match self.take() {
-            Some(event) => event,
-            None if now >= heartbeat_at => self.heartbeat(),
-            None => {
-                return Ok(Err(
-                    next_sent.map_or(heartbeat_at, |at| at.min(heartbeat_at))
-                ));
-            }
+        let event = match (self.take(), next_sent) {
+            (Some(event), _) => event,
+            // A dump thread that has something to send is late with its heartbeats, too.
+            (None, Some(next_sent)) => return Ok(Err(next_sent)),
+            (None, None) if now >= heartbeat_at => self.heartbeat(),
+            (None, None) => return Ok(Err(heartbeat_at)),
         };
         self.last_at = now;
         Ok(Ok(event))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use onair_model::Bucket;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Cell, CellKey, SegmentId, Series, Token};
+use crate::{Cell, CellKey, SegmentId, Token};
 
 /// The key's kind and first name: what all keys of its group begin with.
 pub(super) fn cell_group(key: &CellKey) -> Vec<u8> {
@@ -76,24 +76,19 @@ pub(super) fn part(feed: &str, id: SegmentId, part: u32) -> Vec<u8> {
     out
 }
 
-pub(super) fn history(feed: &str, series: Series, at: i64) -> Vec<u8> {
+pub(super) fn history(feed: &str, at: i64, id: u128) -> Vec<u8> {
     let mut out = Vec::new();
     put_name(&mut out, feed);
-    match series {
-        Series::Cuts => out.push(0),
-        Series::Bucket(bucket) => {
-            out.push(1);
-            out.extend_from_slice(&bucket.get().to_be_bytes());
-        }
-    }
     out.extend_from_slice(&(at as u64 ^ 1 << 63).to_be_bytes());
+    out.extend_from_slice(&id.to_be_bytes());
     out
 }
 
-/// The time in a history key.
-pub(super) fn history_at(key: &[u8]) -> Option<i64> {
-    let at = u64::from_be_bytes(*key.last_chunk()?);
-    Some((at ^ 1 << 63) as i64)
+/// Time and id in a history key.
+pub(super) fn history_of(key: &[u8]) -> Option<(i64, u128)> {
+    let (rest, id) = key.split_last_chunk()?;
+    let at = u64::from_be_bytes(*rest.last_chunk()?);
+    Some(((at ^ 1 << 63) as i64, u128::from_be_bytes(*id)))
 }
 
 /// Value and checksum.
@@ -164,13 +159,19 @@ mod tests {
 
     #[test]
     fn history_keys_order_by_time_also_before_1970() {
-        let key = |at| history("f", Series::Bucket(Bucket::new(3)), at);
-        let times = [i64::MIN, -5, 0, 7, i64::MAX];
-        for pair in times.windows(2) {
+        let key = |(at, id)| history("f", at, id);
+        let lines = [
+            (i64::MIN, 9),
+            (-5, 0),
+            (-5, u128::MAX),
+            (0, 1),
+            (i64::MAX, 0),
+        ];
+        for pair in lines.windows(2) {
             assert!(key(pair[0]) < key(pair[1]));
         }
-        for at in times {
-            assert_eq!(history_at(&key(at)), Some(at));
+        for line in lines {
+            assert_eq!(history_of(&key(line)), Some(line));
         }
     }
 }

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Cas, Cell, CellKey, HistoryLine, LARGE_CELL_MAX, PART_MAX, SegmentId, Series, ShardStore,
-    StoreError, Token,
+    Cas, Cell, CellKey, HistoryLine, LARGE_CELL_MAX, PART_MAX, SegmentId, ShardStore, StoreError,
+    Token, fits,
 };
 use batch::{Job, Pending, Write};
 use file::{CELLS, HISTORY, PARTS, Place};
@@ -234,14 +234,10 @@ impl ShardStore for RedbStore {
         self.note(parts.collect()).await
     }
 
-    async fn write_history(
-        &self,
-        feed: &str,
-        series: Series,
-        line: HistoryLine,
-    ) -> Result<(), StoreError> {
-        fits(&"a line of the history", line.value.len(), LARGE_CELL_MAX)?;
-        let key = keys::history(feed, series, line.at);
+    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
+        let what = "a line of the history";
+        fits(&what, line.value.len(), LARGE_CELL_MAX)?;
+        let key = keys::history(feed, line.at, line.id);
         let value = line.value;
         self.write(Write::History { key, value }).await.map(drop)
     }
@@ -249,7 +245,6 @@ impl ShardStore for RedbStore {
     async fn history(
         &self,
         feed: &str,
-        series: Series,
         from: i64,
         to: i64,
         limit: usize,
@@ -257,41 +252,36 @@ impl ShardStore for RedbStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        let from = keys::history(feed, series, from);
-        let to = keys::history(feed, series, to);
+        let from = keys::history(feed, from, 0);
+        let to = keys::history(feed, to, 0);
         self.read(move |shared| {
             shared.with_db(|db| {
                 let place = &shared.place;
                 let read = place.read(db)?;
                 let history = read.open_table(HISTORY).map_err(|err| place.table(err))?;
-                let range = history
+                let mut lines = Vec::<HistoryLine>::new();
+                for entry in history
                     .range(&*from..&*to)
-                    .map_err(|err| place.error(err))?;
-                range
-                    .take(limit)
-                    .map(|entry| {
-                        let (key, value) = entry.map_err(|err| place.error(err))?;
-                        let damaged = || place.damaged("a line of the history");
-                        Ok(HistoryLine {
-                            at: keys::history_at(key.value()).ok_or_else(damaged)?,
-                            value: Bytes::copy_from_slice(
-                                keys::unseal(value.value()).ok_or_else(damaged)?,
-                            ),
-                        })
-                    })
-                    .collect()
+                    .map_err(|err| place.error(err))?
+                {
+                    let (key, value) = entry.map_err(|err| place.error(err))?;
+                    let damaged = || place.damaged("a line of the history");
+                    let (at, id) = keys::history_of(key.value()).ok_or_else(damaged)?;
+                    if lines.len() >= limit && lines.last().is_none_or(|last| last.at != at) {
+                        break;
+                    }
+                    let value = keys::unseal(value.value()).ok_or_else(damaged)?;
+                    let value = Bytes::copy_from_slice(value);
+                    lines.push(HistoryLine { at, id, value });
+                }
+                Ok(lines)
             })
         })
         .await
     }
 
-    async fn delete_history(
-        &self,
-        feed: &str,
-        series: Series,
-        at: &[i64],
-    ) -> Result<(), StoreError> {
-        let keys = at.iter().map(|at| keys::history(feed, series, *at));
+    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
+        let keys = lines.iter().map(|(at, id)| keys::history(feed, *at, *id));
         let keys = keys.collect();
         self.write(Write::DeleteHistory { keys }).await.map(drop)
     }
@@ -377,17 +367,6 @@ impl Shared {
         };
         (0..).zip(noted).map(part).collect()
     }
-}
-
-fn fits(what: &dyn std::fmt::Display, bytes: usize, max: usize) -> Result<(), StoreError> {
-    if bytes <= max {
-        return Ok(());
-    }
-    Err(StoreError::TooLarge {
-        what: what.to_string(),
-        bytes,
-        max,
-    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,7 +13,7 @@ use mysql_common::value::Value as Sql;
 use onair_model::GtidSet;
 use onair_model::value::DateTime;
 
-use super::super::state::Rooms;
+use super::super::commits::Rooms;
 use super::super::{DemoSource, Room};
 use super::{quiet, server};
 use crate::demo::DemoServer;

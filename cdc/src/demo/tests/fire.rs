@@ -162,6 +162,25 @@ async fn scan_and_stream_are_the_table_under_all_delays() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_on_another_thread_makes_no_difference() {
+    let server = DemoServer::start(DemoSettings {
+        rows: 4_000,
+        rate: 5_000.0,
+        ..quiet(0, 1)
+    });
+    let mut reader = Reader::open(&server).await;
+    for _ in 0..5 {
+        let mut touched = Touched::new();
+        let delivered = reader.delivered.clone();
+        let (rows, scanned) = scan(&mut reader, delivered, &mut touched).await;
+        while !reader.delivered.contains_set(&scanned.high) || touched.is_empty() {
+            touched.extend(reader.step().await.unwrap());
+        }
+        assert_eq!(merge(rows, &touched), reader.held);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_scan_keeps_to_its_rate() {
     let server = DemoServer::start(quiet(5_000, 1));

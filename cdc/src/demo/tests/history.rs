@@ -2,7 +2,7 @@
 
 use onair_model::{Gtid, GtidSet};
 
-use super::super::state::Rooms;
+use super::super::commits::Rooms;
 use super::super::{DemoServer, DemoSettings, DemoSource, Network};
 use super::reader::{Reader, live, on_air};
 use super::{quiet, server};

@@ -8,7 +8,7 @@ use onair_model::predicate::Truth;
 use onair_model::value::Value;
 use onair_model::{Buckets, GtidSet, Key, Row};
 
-use super::super::state::Rooms;
+use super::super::commits::Rooms;
 use super::super::{DemoServer, DemoSource, Room, room};
 use crate::assemble::{Assembler, Limits};
 use crate::bind::{FieldNumbers, bind};
@@ -70,10 +70,9 @@ impl Reader {
     /// Follows from what is written now; the live set is taken from the server's own table.
     pub(super) async fn open(server: &Arc<DemoServer>) -> Reader {
         let feed = feed();
-        let held = live(&feed, &server.table());
-        Reader::resume(server, server.written(), held)
-            .await
-            .unwrap()
+        let (written, rooms) = server.content();
+        let held = live(&feed, &rooms);
+        Reader::resume(server, written, held).await.unwrap()
     }
 
     /// Follows from a known state.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use onair_model::GtidSet;
 use tokio::time::Instant;
 
-use super::super::{CommitOrder, Delay, DemoServer, Hooks};
+use super::super::{CommitOrder, Delay, DemoServer, DemoSource, Hooks};
 use super::reader::{Reader, on_air};
 use super::server;
 use crate::source::{ScanRequest, Scanned, Source};
@@ -157,4 +157,24 @@ async fn ddl_waits_for_all_commits_and_is_a_barrier() {
     while reader.barriers.len() < 2 {
         reader.step().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_heartbeat_attests_what_is_still_to_be_sent() {
+    let server = server(10, 1);
+    let source = DemoSource::new(server.clone());
+    let mut stream = source.follow(&server.written()).await.unwrap();
+    server.set_hooks(Hooks {
+        stream_delay: Delay::always(Duration::from_secs(3)),
+        ..Hooks::default()
+    });
+    add(&server, 1_000);
+    let mut kinds = Vec::new();
+    let begun = Instant::now();
+    while kinds.last() != Some(&27) {
+        kinds.push(stream.next().await.unwrap().kind);
+    }
+    // File head, the transaction, and only then a heartbeat.
+    assert_eq!(kinds, [4, 15, 35, 33, 2, 19, 30, 16, 27]);
+    assert_eq!(begun.elapsed().as_secs(), 4);
 }
