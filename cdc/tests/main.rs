@@ -10,6 +10,7 @@ mod damage;
 mod follow;
 mod hidden_columns;
 mod json;
+mod live_rows;
 mod mysql_doctor;
 mod mysql_follow;
 mod mysql_scan;
@@ -18,4 +19,3 @@ mod predicate;
 mod proto;
 mod proxy;
 mod servers;
-

@@ -31,7 +31,7 @@ const DATABASE: &str = "all_types";
 /// What a row's columns print as, by key.
 type Table = BTreeMap<i64, Vec<Option<Vec<u8>>>>;
 
-async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> {
+pub(crate) async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> {
     database(server, DATABASE)?;
     let columns = columns(server.flavor());
     let mut session = Conn::new(Opts::from_url(&server.url("root", DATABASE))?).await?;
