@@ -5,8 +5,12 @@
 mod all_types;
 mod assemble;
 mod barriers;
+mod charsets;
+mod damage;
 mod follow;
 mod hidden_columns;
+mod json;
+mod live_rows;
 mod mysql_doctor;
 mod mysql_follow;
 mod mysql_scan;
