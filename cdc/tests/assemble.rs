@@ -1,6 +1,7 @@
 //! The assembler on the binlogs of real servers: scripted statements in, steps out.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,9 +9,9 @@ use onair_cdc::assemble::{Assembler, Limits};
 use onair_cdc::change::{KeyChange, Step, Transaction};
 use onair_cdc::ddl::RowMetadata;
 use onair_cdc::feed::Feed;
-use onair_cdc::source::{Dialect, EventStream, Source as _};
+use onair_cdc::source::{EventStream, RawEvent, Source as _};
 use onair_model::{GtidSet, Row};
-use onair_xtask::servers::{Flavor, Options, Server};
+use onair_xtask::servers::{Flavor, Options, Server, process};
 
 use crate::servers::{PATIENCE, block_on, feed, source, table_name};
 
@@ -67,6 +68,12 @@ const COMMON: &[Case] = &[
     case(
         "XA START 'p'; INSERT INTO x (note) VALUES ('p'); XA END 'p'; XA PREPARE 'p'; XA COMMIT 'p'",
         &["tx", "tx"],
+    ),
+    case(
+        "XA START 'empty'; XA END 'empty'; XA PREPARE 'empty'; XA COMMIT 'empty';
+         XA START 'reads'; SELECT * FROM room; XA END 'reads'; XA PREPARE 'reads'; XA COMMIT 'reads';
+         XA START 'back'; DELETE FROM room; XA END 'back'; XA ROLLBACK 'back'; UPDATE room SET note = 'o'",
+        &["tx"],
     ),
     // Definitions.
     case(
@@ -151,6 +158,11 @@ const COMMON: &[Case] = &[
         &["tx", "tx"],
     ),
     case(
+        "SET SESSION binlog_format = STATEMENT; LOAD DATA LOCAL INFILE 'Cargo.toml' IGNORE INTO TABLE room (note) SET id = 100;
+         LOAD DATA LOCAL INFILE 'Cargo.toml' INTO TABLE x (note); SET SESSION binlog_format = ROW; DELETE FROM room WHERE id = 100",
+        &["barrier LOAD DATA of live.room", "tx", "tx"],
+    ),
+    case(
         "SET SESSION binlog_row_image = MINIMAL; UPDATE room SET title = 'm'; SET SESSION binlog_row_image = FULL;
          UPDATE room SET title = 'n'",
         &[
@@ -161,6 +173,10 @@ const COMMON: &[Case] = &[
 ];
 
 const MYSQL_FIRST: &[Case] = &[
+    case(
+        "SET SESSION binlog_rows_query_log_events = ON; UPDATE room SET note = 'rows query'",
+        &["tx"],
+    ),
     case(
         "SET SESSION binlog_transaction_compression = ON, binlog_rows_query_log_events = ON;
          BEGIN; INSERT INTO room VALUES (7, 1, 'a', REPEAT('x', 300)), (8, 1, 'b', REPEAT('y', 300)); DELETE FROM x; COMMIT;
@@ -236,32 +252,45 @@ const MARIADB: &[Case] = &[
     case("DROP TABLE x, mixed; DROP DATABASE live", &["tx", "barrier DROP DATABASE of live.room"]),
 ];
 
+/// Kinds of events that must have been among them: statements, load data, XID, rows, XA_PREPARE, then of each.
+const SEEN: [u8; 5] = [2, 18, 16, 19, 38];
+
 #[test]
 fn steps_of_mysql_9_7() {
-    check(Flavor::Mysql97, &[COMMON, MYSQL_FIRST, TAGS, MYSQL_LAST]);
+    let kinds = [&SEEN[..], &[29, 30, 31, 32, 33, 40, 42]].concat();
+    check(
+        Flavor::Mysql97,
+        &[COMMON, MYSQL_FIRST, TAGS, MYSQL_LAST],
+        &kinds,
+    );
 }
 
 #[test]
 fn steps_of_mysql_8_0() {
-    check(Flavor::Mysql80, &[COMMON, MYSQL_FIRST, MYSQL_LAST]);
+    let kinds = [&SEEN[..], &[29, 30, 31, 32, 33, 40]].concat();
+    check(Flavor::Mysql80, &[COMMON, MYSQL_FIRST, MYSQL_LAST], &kinds);
 }
 
 #[test]
 fn steps_of_mariadb_10_11() {
-    check(Flavor::Mariadb1011, &[COMMON, MARIADB]);
+    let kinds = [&SEEN[..], &[23, 24, 25, 162, 165, 166, 167, 168]].concat();
+    check(Flavor::Mariadb1011, &[COMMON, MARIADB], &kinds);
 }
 
-fn check(flavor: Flavor, cases: &[&[Case]]) {
+fn check(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) {
     if flavor.is_left_out() {
         eprintln!("NOT RUN {flavor}: left out");
         return;
     }
-    block_on(run(flavor, cases)).unwrap_or_else(|error| panic!("{flavor}: {error:?}"));
+    block_on(run(flavor, cases, kinds)).unwrap_or_else(|error| panic!("{flavor}: {error:?}"));
 }
 
-async fn run(flavor: Flavor, cases: &[&[Case]]) -> Result<()> {
+async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
     let options = Options {
-        extra_args: vec!["--binlog-row-metadata=FULL".to_owned()],
+        extra_args: vec![
+            "--binlog-row-metadata=FULL".to_owned(),
+            "--local-infile=ON".to_owned(),
+        ],
         ..Options::default()
     };
     let server = Server::start_own(flavor, options)?;
@@ -275,76 +304,197 @@ async fn run(flavor: Flavor, cases: &[&[Case]]) -> Result<()> {
     let room = table_name("live", "room");
     let feeds: Arc<[Arc<Feed>]> =
         [feed(&source, &room, "live_status = 1", &["title"]).await?].into();
-    let identity = source.identity().await?;
+    let begin = source.identity().await?;
+    let assembler = |limits, metadata| {
+        Assembler::new(feeds.clone(), begin.dialect, limits).with_metadata(metadata)
+    };
 
-    let assembler = |limits| {
-        Assembler::new(feeds.clone(), identity.dialect, limits).with_metadata(RowMetadata::Full)
-    };
-    let mut reader = Reader {
-        events: source.follow(&identity.executed).await?,
-        assembler: assembler(Limits::default()),
-        seen: identity.executed.clone(),
-        trace: String::new(),
-    };
-    let mut all = Vec::new();
+    let mut reader = Reader::new(
+        source.follow(&begin.executed).await?,
+        assembler(Limits::default(), RowMetadata::Full),
+        &begin.executed,
+    );
     let mut wrong = Vec::new();
     for case in cases.iter().copied().flatten() {
-        reader.trace.clear();
-        server.sql(&format!("USE live; {}", case.sql))?;
+        let first = reader.events.len();
+        let steps = reader.steps.len();
+        execute(&server, case.sql)?;
         let now = source.identity().await?.executed;
-        let steps = reader
-            .read_through(&now)
-            .await
-            .with_context(|| format!("after {}; events: {}", case.sql, reader.trace))?;
-        let lines: Vec<String> = steps.iter().map(show).collect();
+        let outcome = reader.read_through(&now).await;
+        let events = trace(&reader.events[first..]);
+        outcome.with_context(|| format!("after {}; events: {events}", case.sql))?;
+        let lines: Vec<String> = reader.steps[steps..].iter().map(show).collect();
         if lines != case.steps {
+            let (sql, wanted) = (case.sql, case.steps);
             wrong.push(format!(
-                "{}\n  wanted {:?}\n  got    {lines:?}\n  events {}",
-                case.sql, case.steps, reader.trace
+                "{sql}\n  wanted {wanted:?}\n  got    {lines:?}\n  events {events}"
             ));
         }
-        all.extend(steps);
     }
     if !wrong.is_empty() {
         bail!("{} cases went wrong:\n{}", wrong.len(), wrong.join("\n"));
     }
     assert_eq!(reader.assembler.open_xa().count(), 0);
+    for kind in kinds {
+        let seen = reader.events.iter().any(|event| event.kind == *kind);
+        assert!(seen, "no event of kind {kind} has come");
+    }
 
-    // The same bytes again give the same steps, fingerprints and all.
-    let mut again = Reader {
-        events: source.follow(&identity.executed).await?,
-        assembler: assembler(Limits::default()),
-        seen: identity.executed.clone(),
-        trace: String::new(),
-    };
-    assert_eq!(again.read_through(&reader.seen).await?, all);
+    // The same bytes over another connection give the same steps, fingerprints and all.
+    let mut again = Reader::new(
+        source.follow(&begin.executed).await?,
+        assembler(Limits::default(), RowMetadata::Full),
+        &begin.executed,
+    );
+    again.read_through(&reader.seen).await?;
+    assert_eq!(again.steps, reader.steps);
+
+    barriers_instead(&reader, assembler)?;
+    alterations(&reader, || assembler(Limits::default(), RowMetadata::Full));
     Ok(())
 }
 
-/// A stream and what makes steps of it.
+/// As [`Server::sql`], in database `live`, with the client's files at the server's disposal.
+fn execute(server: &Server, sql: &str) -> Result<()> {
+    let mut client = server.client();
+    client
+        .args(["--local-infile=1", "live"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = process::spawn(client)?;
+    // Statements are shorter than a pipe's buffer.
+    child
+        .stdin
+        .take()
+        .context("the client has no standard input")?
+        .write_all(sql.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// With less memory, fewer XA transactions or less metadata the same groups come, more of them as barriers.
+fn barriers_instead(
+    reader: &Reader,
+    assembler: impl Fn(Limits, RowMetadata) -> Assembler,
+) -> Result<()> {
+    let barriers = |limits, metadata| -> Result<usize> {
+        let steps = replay(&reader.events, assembler(limits, metadata))?;
+        assert_eq!(steps.len(), reader.steps.len());
+        Ok(steps
+            .iter()
+            .filter(|step| matches!(step, Step::Barrier { .. }))
+            .count())
+    };
+    let all = Limits::default();
+    let none = barriers(all, RowMetadata::Full)?;
+    let changed = |step: &&Step| matches!(step, Step::Transaction(tx) if !tx.changes.is_empty());
+    let changes = reader.steps.iter().filter(changed).count();
+    let no_memory = Limits {
+        transaction_bytes: 0,
+        ..all
+    };
+    let no_xa = Limits {
+        xa_open_max: 0,
+        ..all
+    };
+    // Each with changes, and those that come to nothing in the end or are prepared.
+    assert!(barriers(no_memory, RowMetadata::Full)? > none + changes);
+    // Prepared and committed twice, rolled back once; MySQL has them compressed once more.
+    assert!(barriers(no_xa, RowMetadata::Full)? >= none + 5);
+    assert!(barriers(all, RowMetadata::Minimal)? >= none + 3);
+    Ok(())
+}
+
+/// Whatever the bytes of a real binlog are changed to, the outcome is steps or an error.
+fn alterations(reader: &Reader, assembler: impl Fn() -> Assembler) {
+    const ROUNDS: usize = 300;
+    let mut random = 0x6f6e_6169_7200_0001_u64;
+    let mut below = |bound: usize| {
+        // xorshift64: any will do, the same each time.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound.max(1) as u64) as usize
+    };
+    let mut errors = 0;
+    for _ in 0..ROUNDS {
+        let mut events = reader.events.clone();
+        let event = below(events.len());
+        let mut body = events[event].body.to_vec();
+        match below(3) {
+            0 => body.truncate(below(body.len())),
+            1 => body.insert(below(body.len()), below(256) as u8),
+            _ => {
+                let at = below(body.len());
+                if let Some(byte) = body.get_mut(at) {
+                    *byte ^= 1 << below(8);
+                }
+            }
+        }
+        events[event].body = body.into();
+        errors += usize::from(replay(&events, assembler()).is_err());
+    }
+    assert!(
+        errors > ROUNDS / 10,
+        "only {errors} of {ROUNDS} were noticed"
+    );
+}
+
+fn replay(events: &[RawEvent], mut assembler: Assembler) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for event in events {
+        assembler.push(event, &mut |step| steps.push(step))?;
+    }
+    steps.retain(|step| *step != Step::Heartbeat);
+    Ok(steps)
+}
+
+/// Kinds of events, with the text of statements.
+fn trace(events: &[RawEvent]) -> String {
+    let mut trace = String::new();
+    for event in events {
+        trace.push_str(&event.kind.to_string());
+        if event.kind == 2 {
+            let text = String::from_utf8_lossy(&event.body[13..]);
+            let text = text.rsplit('\0').next().unwrap_or_default();
+            trace.push_str(&format!(" `{text}`"));
+        }
+        trace.push_str("; ");
+    }
+    trace
+}
+
+/// A stream and what makes steps of it, with all that came.
 struct Reader {
-    events: Box<dyn EventStream>,
+    stream: Box<dyn EventStream>,
     assembler: Assembler,
     seen: GtidSet,
-    /// Kinds of the events that came, with the text of statements.
-    trace: String,
+    events: Vec<RawEvent>,
+    /// But for heartbeats.
+    steps: Vec<Step>,
 }
 
 impl Reader {
-    /// Reads on until all of `target` was seen. Gives the steps but for heartbeats.
-    async fn read_through(&mut self, target: &GtidSet) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
+    fn new(stream: Box<dyn EventStream>, assembler: Assembler, from: &GtidSet) -> Self {
+        Reader {
+            stream,
+            assembler,
+            seen: from.clone(),
+            events: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Reads on until all of `target` was seen.
+    async fn read_through(&mut self, target: &GtidSet) -> Result<()> {
         while !self.seen.contains_set(target) {
-            let event = tokio::time::timeout(PATIENCE, self.events.next()).await??;
-            write!(self.trace, "{}", event.kind)?;
-            if event.kind == 2 {
-                let text = String::from_utf8_lossy(&event.body[13..]);
-                let text = text.rsplit('\0').next().unwrap_or_default();
-                write!(self.trace, " `{text}`")?;
-            }
-            self.trace.push_str("; ");
-            let seen = &mut self.seen;
-            self.assembler.push(&event, &mut |step| {
+            let event = tokio::time::timeout(PATIENCE, self.stream.next()).await??;
+            let (seen, steps) = (&mut self.seen, &mut self.steps);
+            let outcome = self.assembler.push(&event, &mut |step| {
                 match &step {
                     Step::Transaction(Transaction { gtid, .. })
                     | Step::Barrier {
@@ -354,9 +504,11 @@ impl Reader {
                     Step::Heartbeat => return,
                 }
                 steps.push(step);
-            })?;
+            });
+            self.events.push(event);
+            outcome?;
         }
-        Ok(steps)
+        Ok(())
     }
 }
 
