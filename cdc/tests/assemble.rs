@@ -9,6 +9,7 @@ use onair_cdc::assemble::{Assembler, Limits};
 use onair_cdc::change::{KeyChange, Step, Transaction};
 use onair_cdc::ddl::RowMetadata;
 use onair_cdc::feed::Feed;
+use onair_cdc::mysql::MysqlSource;
 use onair_cdc::source::{EventStream, RawEvent, Source as _};
 use onair_model::{GtidSet, Row};
 use onair_xtask::servers::{Flavor, Options, Server, process};
@@ -241,6 +242,19 @@ const MARIADB: &[Case] = &[
         "SET SESSION gtid_domain_id = 7; UPDATE room SET title = 'f'; CREATE SEQUENCE s; SELECT NEXT VALUE FOR s; DROP SEQUENCE s",
         &["tx 5:e>f", "tx", "tx", "tx"],
     ),
+    // Since 10.8 told twice, when it begins and when it is done.
+    case(
+        "SET SESSION binlog_alter_two_phase = ON; ALTER TABLE x ADD COLUMN added INT; ALTER TABLE room ADD INDEX i2 (title);
+         ALTER TABLE room MODIFY title VARCHAR(62)",
+        &[
+            "tx",
+            "tx",
+            "tx",
+            "tx",
+            "barrier ALTER TABLE .. MODIFY of live.room",
+            "barrier ALTER TABLE .. MODIFY of live.room",
+        ],
+    ),
     case(
         "ALTER ONLINE TABLE room ADD COLUMN IF NOT EXISTS added INT; ALTER TABLE room DROP COLUMN IF EXISTS added",
         &["tx", "tx"],
@@ -254,6 +268,12 @@ const MARIADB: &[Case] = &[
 
 /// Kinds of events that must have been among them: statements, load data, XID, rows, XA_PREPARE, then of each.
 const SEEN: [u8; 5] = [2, 18, 16, 19, 38];
+
+#[test]
+fn steps_of_mariadb_11_8() {
+    let kinds = [&SEEN[..], &[23, 24, 25, 162, 165, 166, 167, 168]].concat();
+    check(Flavor::Mariadb118, &[COMMON, MARIADB], &kinds);
+}
 
 #[test]
 fn steps_of_mysql_9_7() {
@@ -285,7 +305,8 @@ fn check(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) {
     block_on(run(flavor, cases, kinds)).unwrap_or_else(|error| panic!("{flavor}: {error:?}"));
 }
 
-async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
+/// A server of our own with the tables, and the feed of `room`.
+async fn prepare(flavor: Flavor) -> Result<(Server, MysqlSource, Arc<[Arc<Feed>]>)> {
     let options = Options {
         extra_args: vec![
             "--binlog-row-metadata=FULL".to_owned(),
@@ -302,9 +323,18 @@ async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
     server.sql(SCHEMA)?;
     let source = source(&server);
     let room = table_name("live", "room");
-    let feeds: Arc<[Arc<Feed>]> =
-        [feed(&source, &room, "live_status = 1", &["title"]).await?].into();
+    let feed = feed(&source, &room, "live_status = 1", &["title"]).await?;
+    Ok((server, source, [feed].into()))
+}
+
+async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
+    let (server, source, feeds) = prepare(flavor).await?;
     let begin = source.identity().await?;
+    let clock = || -> Result<i64> {
+        let now = server.sql("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)")?;
+        Ok(now.trim().parse()?)
+    };
+    let begun = clock()?;
     let assembler = |limits, metadata| {
         Assembler::new(feeds.clone(), begin.dialect, limits).with_metadata(metadata)
     };
@@ -340,6 +370,13 @@ async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
         assert!(seen, "no event of kind {kind} has come");
     }
 
+    let commit_times = || reader.steps.iter().filter_map(commit_time);
+    // Whole seconds begin before what happens in them.
+    let within = begun - 1_000_000..=clock()?;
+    assert!(commit_times().all(|time| within.contains(&time)));
+    let whole_seconds = commit_times().all(|time| time % 1_000_000 == 0);
+    assert_eq!(whole_seconds, flavor.is_mariadb());
+
     // The same bytes over another connection give the same steps, fingerprints and all.
     let mut again = Reader::new(
         source.follow(&begin.executed).await?,
@@ -349,9 +386,27 @@ async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
     again.read_through(&reader.seen).await?;
     assert_eq!(again.steps, reader.steps);
 
+    // Heartbeats on the way say nothing yet; the first that counts comes after everything.
+    let waiting = assembler(Limits::default(), RowMetadata::Full)
+        .with_beginning(begin.executed.clone(), reader.seen.clone());
+    let mut waiting = Reader::new(
+        source.follow(&begin.executed).await?,
+        waiting,
+        &begin.executed,
+    );
+    waiting.read_to_heartbeat().await?;
+    assert_eq!(waiting.steps, reader.steps);
+
     barriers_instead(&reader, assembler)?;
     alterations(&reader, || assembler(Limits::default(), RowMetadata::Full));
     Ok(())
+}
+
+fn commit_time(step: &Step) -> Option<i64> {
+    match step {
+        Step::Transaction(tx) => Some(tx.commit_time),
+        _ => None,
+    }
 }
 
 /// As [`Server::sql`], in database `live`, with the client's files at the server's disposal.
@@ -372,6 +427,65 @@ fn execute(server: &Server, sql: &str) -> Result<()> {
     let output = child.wait_with_output()?;
     if !output.status.success() {
         bail!("{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+#[test]
+fn xa_prepared_before_a_crash_of_mysql_9_7() {
+    crash(Flavor::Mysql97);
+}
+
+#[test]
+fn xa_prepared_before_a_crash_of_mysql_8_0() {
+    crash(Flavor::Mysql80);
+}
+
+#[test]
+fn xa_prepared_before_a_crash_of_mariadb_10_11() {
+    crash(Flavor::Mariadb1011);
+}
+
+fn crash(flavor: Flavor) {
+    if flavor.is_left_out() {
+        eprintln!("NOT RUN {flavor}: left out");
+        return;
+    }
+    block_on(run_crash(flavor)).unwrap_or_else(|error| panic!("{flavor}: {error:?}"));
+}
+
+/// The server is killed between PREPARE and COMMIT; a stream that begins before PREPARE has the rows at COMMIT,
+/// one that begins after it has a barrier there, and nothing at a ROLLBACK.
+async fn run_crash(flavor: Flavor) -> Result<()> {
+    let (server, source, feeds) = prepare(flavor).await?;
+    let begin = source.identity().await?;
+    execute(
+        &server,
+        "INSERT INTO room VALUES (1, 1, 'a', ''), (2, 1, 'a', '');
+         XA START 'p'; UPDATE room SET title = 'b' WHERE id = 1; XA END 'p'; XA PREPARE 'p'",
+    )?;
+    execute(
+        &server,
+        "XA START 'q'; UPDATE room SET title = 'b' WHERE id = 2; XA END 'q'; XA PREPARE 'q'",
+    )?;
+    let prepared = source.identity().await?;
+    server.kill9()?;
+    server.restart()?;
+    execute(&server, "XA COMMIT 'p'; XA ROLLBACK 'q'")?;
+    let end = source.identity().await?;
+
+    let all = ["tx 1:+a 2:+a", "tx", "tx", "tx 1:a>b", "tx"];
+    let late = [
+        "barrier XA COMMIT X'70',X'',1, whose rows were prepared before the stream began or given up",
+        "tx",
+    ];
+    for (from, expected) in [(&begin, &all[..]), (&prepared, &late[..])] {
+        let assembler = Assembler::new(feeds.clone(), from.dialect, Limits::default());
+        let stream = source.follow(&from.executed).await?;
+        let mut reader = Reader::new(stream, assembler, &from.executed);
+        reader.read_through(&end.executed).await?;
+        let lines: Vec<String> = reader.steps.iter().map(show).collect();
+        assert_eq!(lines, expected, "{}", trace(&reader.events));
     }
     Ok(())
 }
@@ -492,23 +606,39 @@ impl Reader {
     /// Reads on until all of `target` was seen.
     async fn read_through(&mut self, target: &GtidSet) -> Result<()> {
         while !self.seen.contains_set(target) {
-            let event = tokio::time::timeout(PATIENCE, self.stream.next()).await??;
-            let (seen, steps) = (&mut self.seen, &mut self.steps);
-            let outcome = self.assembler.push(&event, &mut |step| {
-                match &step {
-                    Step::Transaction(Transaction { gtid, .. })
-                    | Step::Barrier {
-                        gtid: Some(gtid), ..
-                    } => seen.insert(gtid),
-                    Step::Barrier { gtid: None, .. } => {}
-                    Step::Heartbeat => return,
-                }
-                steps.push(step);
-            });
-            self.events.push(event);
-            outcome?;
+            self.read().await?;
         }
         Ok(())
+    }
+
+    /// Reads on until a heartbeat counts.
+    async fn read_to_heartbeat(&mut self) -> Result<()> {
+        while !self.read().await? {}
+        Ok(())
+    }
+
+    /// One event; whether it was a heartbeat.
+    async fn read(&mut self) -> Result<bool> {
+        let event = tokio::time::timeout(PATIENCE, self.stream.next()).await??;
+        let (seen, steps) = (&mut self.seen, &mut self.steps);
+        let mut heartbeat = false;
+        let outcome = self.assembler.push(&event, &mut |step| {
+            match &step {
+                Step::Transaction(Transaction { gtid, .. })
+                | Step::Barrier {
+                    gtid: Some(gtid), ..
+                } => seen.insert(gtid),
+                Step::Barrier { gtid: None, .. } => {}
+                Step::Heartbeat => {
+                    heartbeat = true;
+                    return;
+                }
+            }
+            steps.push(step);
+        });
+        self.events.push(event);
+        outcome?;
+        Ok(heartbeat)
     }
 }
 
