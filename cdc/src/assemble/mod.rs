@@ -137,6 +137,7 @@ impl Assembler {
     /// change of a captured table's definition end the epoch.
     pub fn with_metadata(mut self, metadata: RowMetadata) -> Self {
         self.classifier = Classifier::new(self.decoder.feeds(), metadata);
+        self.decoder = self.decoder.requiring_names(metadata == RowMetadata::Full);
         self
     }
 
