@@ -3,6 +3,8 @@
 //! A feed's log has one partition a bucket and one for cuts. Order holds inside a partition and nowhere else.
 //! Nothing here decides anything: gaps, repeats and lies are seen by the chain (DESIGN section 3).
 
+pub mod memory;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -151,9 +153,10 @@ pub trait EventLog: Send + Sync + fmt::Debug {
     /// Makes the feed's log or checks that it is as it should be, and tells which one it is.
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError>;
 
-    /// Appends one flush. `Ok`: all of it is in the log, records before the cut is visible to nobody later than it.
-    /// Waits while the log has no room. Flushes of one caller stay in order in each partition if the caller
-    /// waits for each, or has each call begin after the one before has begun.
+    /// Appends one flush. `Ok`: all of it is in the log. Between partitions there is no order: a cut may be seen
+    /// before records of its own flush. Waits while the log has no room. Flushes stay in order in each partition if
+    /// each call begins after the one before has begun; one that failed leaves a hole among them.
+    /// Dropping the future: perhaps done, perhaps not, never in part later.
     async fn append(&self, flush: Flush) -> Result<(), LogError>;
 
     /// The ends of every partition now, cuts last.
@@ -166,8 +169,9 @@ pub trait EventLog: Send + Sync + fmt::Debug {
         from: &[(Partition, Offset)],
     ) -> Result<Box<dyn Follower>, LogError>;
 
-    /// The last full cut in the log and every cut after it, in order; empty when there is none. They outlive the
-    /// process also where entries do not: what was shown must be derived again.
+    /// The newest full cut that the log was ever given, then what newer cuts add to it, in order, as they were or
+    /// added up in one; empty when there is none. They outlive the process also where entries do not: what was
+    /// shown must be derived again.
     async fn last_cuts(&self, feed: &str) -> Result<Vec<CutRecord>, LogError>;
 
     /// Entries of this partition below `offset` are folded and may go, where room is short.
@@ -178,5 +182,6 @@ pub trait EventLog: Send + Sync + fmt::Debug {
 #[async_trait]
 pub trait Follower: Send {
     /// The next entries, at least one; waits for them. Cancel safe. Entries of one partition are in order.
+    /// After an error follow again.
     async fn next(&mut self) -> Result<Vec<Entry>, LogError>;
 }

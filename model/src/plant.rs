@@ -115,6 +115,27 @@ mod active {
         result
     }
 
+    static FAIL: std::sync::Mutex<Option<(String, u32)>> = std::sync::Mutex::new(None);
+
+    /// Ends the process when the named failpoint is reached for the `hits`th time.
+    pub fn fail_at(name: &str, hits: u32) {
+        if let Ok(mut fail) = FAIL.lock() {
+            *fail = Some((name.to_owned(), hits));
+        }
+    }
+
+    pub(super) fn reach(name: &str) {
+        if let Ok(mut fail) = FAIL.lock()
+            && let Some((wanted, hits)) = &mut *fail
+            && wanted == name
+        {
+            *hits = hits.saturating_sub(1);
+            if *hits == 0 {
+                std::process::abort();
+            }
+        }
+    }
+
     fn mask(bugs: &[Bug]) -> u64 {
         bugs.iter().fold(0, |mask, bug| mask | 1 << (*bug as u64))
     }
@@ -125,7 +146,16 @@ mod active {
 }
 
 #[cfg(feature = "plant")]
-pub use active::{plant, with};
+pub use active::{fail_at, plant, with};
+
+/// A place where a test may end the process as if by `kill -9`.
+#[inline]
+pub fn failpoint(name: &'static str) {
+    #[cfg(feature = "plant")]
+    active::reach(name);
+    #[cfg(not(feature = "plant"))]
+    let _ = name;
+}
 
 /// Whether a rule is left out here.
 #[inline]

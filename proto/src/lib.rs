@@ -3,6 +3,7 @@
 
 pub mod convert;
 pub mod entries;
+pub mod schema_text;
 
 /// Generated from `proto/onair/v1`.
 #[expect(clippy::all, reason = "generated code")]

@@ -4,6 +4,16 @@
 //! of its own before any cell names it and is never changed. What an unknown outcome was is told by the cell's
 //! token: read it back.
 
+pub mod cells;
+pub mod checkpoint;
+pub mod columns;
+pub mod epoch;
+pub mod head;
+pub mod lease;
+pub mod redb;
+pub mod requests;
+pub mod status;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,15 +61,52 @@ impl fmt::Debug for Token {
 pub struct Cell {
     /// The attempt.
     pub token: Token,
-    /// The value, at most [`CELL_MAX`] bytes.
+    /// The value, at most [`CellKey::value_max`] bytes.
     pub value: Bytes,
 }
 
 /// Largest value of a cell, in bytes: a lightweight transaction carries it whole.
 pub const CELL_MAX: usize = 4096;
 
-/// Largest value of the checkpoint's and the cuts' cells: they list every bucket.
+/// Largest value of a cell that is moved rarely and lists buckets, columns or GTIDs, and of a history line, in bytes.
 pub const LARGE_CELL_MAX: usize = 256 * 1024;
+
+impl CellKey {
+    /// Largest value that this cell takes, in bytes. A bucket's head and the lease are moved all the time and stay small.
+    pub const fn value_max(&self) -> usize {
+        match self {
+            CellKey::Lineage
+            | CellKey::Head(..)
+            | CellKey::ReplaceRequest(..)
+            | CellKey::Lease(_) => CELL_MAX,
+            CellKey::CutsHead(_)
+            | CellKey::Columns(_)
+            | CellKey::Epoch(_)
+            | CellKey::Checkpoint(_)
+            | CellKey::Run(..)
+            | CellKey::Status(..) => LARGE_CELL_MAX,
+        }
+    }
+}
+
+impl fmt::Display for CellKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CellKey::Lineage => f.write_str("lineage"),
+            CellKey::Head(feed, bucket) => write!(f, "head of {feed}, bucket {bucket}"),
+            CellKey::CutsHead(feed) => write!(f, "head of {feed}, cuts"),
+            CellKey::Columns(feed) => write!(f, "columns of {feed}"),
+            CellKey::ReplaceRequest(feed, bucket) => {
+                write!(f, "replace request of {feed}, bucket {bucket}")
+            }
+            CellKey::Lease(source) => write!(f, "lease of {source}"),
+            CellKey::Epoch(source) => write!(f, "epoch of {source}"),
+            CellKey::Checkpoint(source) => write!(f, "checkpoint of {source}"),
+            CellKey::Run(feed, id) => write!(f, "run {id} of {feed}"),
+            CellKey::Status(role, process) => write!(f, "status of {role} {process}"),
+        }
+    }
+}
 
 /// Largest part of a segment, in bytes.
 pub const PART_MAX: usize = 256 * 1024;
@@ -84,17 +131,19 @@ pub enum Cas {
     Lost(Option<Cell>),
 }
 
-/// One line of a feed's history index.
+/// One line of a feed's history index. Several processes write them: time and id together are its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
-    /// When it was written, microseconds since 1970 by the merger's clock; unique in its feed.
+    /// When it was written, microseconds since 1970 by the merger's clock.
     pub at: i64,
-    /// What: a full cut, or a superseded segment.
+    /// Random: tells lines of one time apart.
+    pub id: u128,
+    /// What: a full cut, or a superseded segment. At most [`LARGE_CELL_MAX`] bytes.
     pub value: Bytes,
 }
 
 /// Why the store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Certainly not done; may work later.
     #[error("the store cannot be reached: {reason}")]
@@ -143,7 +192,7 @@ pub enum StoreError {
         remedy: String,
     },
     /// A value is larger than the contract allows: a bug, or a setting out of proportion.
-    #[error("{what} has {bytes} bytes, more than the {max} allowed; use more buckets")]
+    #[error("{what} has {bytes} bytes, more than the {max} allowed; {remedy}")]
     TooLarge {
         /// What.
         what: String,
@@ -151,13 +200,16 @@ pub enum StoreError {
         bytes: usize,
         /// How large it may be.
         max: usize,
+        /// What to do.
+        remedy: &'static str,
     },
 }
 
 /// Where base shards, cells and history stand. Calls may be slow, fail, or leave their outcome unknown.
 #[async_trait]
 pub trait ShardStore: Send + Sync + fmt::Debug {
-    /// Reads one cell, linearizable with [`ShardStore::cas`].
+    /// Reads one cell, linearizable with [`ShardStore::cas`]. An attempt whose outcome is unknown and that it does not
+    /// show may still be on its way.
     async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError>;
 
     /// Writes `new` if the cell's token is `expect` (`None`: if there is no cell). `new: None` deletes it.
@@ -168,10 +220,12 @@ pub trait ShardStore: Send + Sync + fmt::Debug {
         new: Option<Cell>,
     ) -> Result<Cas, StoreError>;
 
-    /// The cells of a role's processes, or the runs of a feed: every key of the same kind and first name as `like`.
+    /// Every cell of the same kind and first name as `like`, by ascending key: the runs of a feed, a role's processes,
+    /// a feed's heads. Of one moment only cell by cell.
     async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError>;
 
-    /// Writes a new segment's parts, in any order; `Ok`: all are there.
+    /// Writes a new segment's parts, in any order; `Ok`: all are there, and are as lasting as any cell moved after it.
+    /// Anything else: perhaps some of them; use another id.
     async fn write_segment(
         &self,
         feed: &str,
@@ -191,10 +245,11 @@ pub trait ShardStore: Send + Sync + fmt::Debug {
     async fn delete_segment(&self, feed: &str, id: SegmentId, parts: u32)
     -> Result<(), StoreError>;
 
-    /// Adds a line to the history index.
+    /// Adds a line to the history index. Writing the same line again changes nothing.
     async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError>;
 
-    /// Lines with `from <= at < to`, ascending, at most `limit`.
+    /// Lines with `from <= at < to`, ascending, about `limit`: lines of one time are given together, so that the next
+    /// page begins at the last time and 1.
     async fn history(
         &self,
         feed: &str,
@@ -203,6 +258,19 @@ pub trait ShardStore: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<HistoryLine>, StoreError>;
 
-    /// Deletes lines by their times.
-    async fn delete_history(&self, feed: &str, at: &[i64]) -> Result<(), StoreError>;
+    /// Deletes lines by their times and ids; what is gone already is fine.
+    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError>;
+}
+
+/// Refuses what is larger than the contract allows.
+fn fits(what: &dyn fmt::Display, bytes: usize, max: usize) -> Result<(), StoreError> {
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(StoreError::TooLarge {
+        what: what.to_string(),
+        bytes,
+        max,
+        remedy: "use fewer buckets a feed, fewer feeds a source, or fewer columns",
+    })
 }

@@ -9,7 +9,6 @@
 mod bytes;
 mod collation;
 pub(crate) mod image;
-pub(crate) mod json;
 pub(crate) mod net;
 pub(crate) mod plan;
 mod rows;
@@ -26,8 +25,11 @@ use self::rows::{Deed, Head, NO_TABLE, Shape};
 use self::table_map::{Columns, Described, Header};
 use crate::encode::{Encoder, Misfit};
 use crate::feed::{Feed, TableName};
+use crate::json::BadJson;
 use crate::live::Judge;
 use crate::source::Dialect;
+
+pub(crate) use self::value::bin_to_decimal;
 
 pub use self::net::Net;
 
@@ -62,6 +64,7 @@ struct Scratch {
     before: Vec<Span>,
     after: Vec<Span>,
     json: Vec<u8>,
+    partial: Vec<u16>,
 }
 
 /// Table maps kept; beyond it all are compiled anew.
@@ -81,6 +84,12 @@ pub enum DecodeError {
 impl From<Misfit> for DecodeError {
     fn from(misfit: Misfit) -> Self {
         DecodeError::Damaged(misfit.to_string())
+    }
+}
+
+impl From<BadJson> for DecodeError {
+    fn from(bad: BadJson) -> Self {
+        DecodeError::Damaged(bad.to_string())
     }
 }
 
@@ -237,6 +246,7 @@ impl Decoder {
                 before,
                 after,
                 json,
+                partial,
             } = &mut self.scratch;
             let judge = Judge {
                 feed,
@@ -245,6 +255,7 @@ impl Decoder {
                 encoder: &mut self.encoders[plan.feed],
                 net: net.feed(plan.feed),
                 json,
+                partial,
             };
             images(judge, deed, start, before, after)?;
         }
@@ -262,6 +273,7 @@ fn images(
     let (plan, body) = (judge.plan, judge.body);
     before.resize(plan.cells.len(), Span::NULL);
     after.resize(plan.cells.len(), Span::NULL);
+    judge.partial.clear();
     let mut at = start;
     while at < body.len() {
         at = plan.walk.image(body, at, before)?;
@@ -273,11 +285,38 @@ fn images(
                 judge.update(before, after)?;
             }
             Deed::PartialUpdate => {
-                return Err(DecodeError::Barrier("partial JSON".to_owned()));
+                at = partial_columns(plan, body, at, judge.partial)?;
+                at = plan.walk.image(body, at, after)?;
+                judge.update(before, after)?;
+                judge.partial.clear();
             }
         }
     }
     Ok(())
+}
+
+/// Reads what stands before the after image of a partial update: options, and with the lowest one set a bit a
+/// JSON column. Returns where the image begins.
+fn partial_columns(
+    plan: &Plan,
+    body: &[u8],
+    at: usize,
+    partial: &mut Vec<u16>,
+) -> Result<usize, DecodeError> {
+    let mut reader = Reader::new(body.get(at..).unwrap_or_default());
+    let options = reader.lenenc()?;
+    if options > 1 {
+        let text = format!("options {options:#x} of a partial update");
+        return Err(DecodeError::Damaged(text));
+    }
+    partial.clear();
+    if options == 1 {
+        let bits = reader.take(plan.json.len().div_ceil(8))?;
+        let slots = plan.json.iter().enumerate();
+        let slots = slots.filter(|(i, _)| bits[i / 8] >> (i % 8) & 1 == 1);
+        partial.extend(slots.filter_map(|(_, slot)| *slot));
+    }
+    Ok(body.len() - reader.rest().len())
 }
 
 fn absent_column(feed: &Feed, plan: &Plan, ordinal: usize) -> DecodeError {

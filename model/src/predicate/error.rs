@@ -60,6 +60,22 @@ pub enum PredicateError {
         /// The literal.
         at: String,
     },
+    /// `TIME '..'`.
+    #[error(
+        "`{at}` is a typed TIME literal, which MySQL 8.0 compares wrongly in a list: write the text alone, e.g. '10:00:00'"
+    )]
+    TypedTime {
+        /// The literal.
+        at: String,
+    },
+    /// `BETWEEN NULL AND ..`, or NULL in a list of times.
+    #[error(
+        "NULL is an operand of `{at}`, and servers differ in the outcome by type and version: leave it out, and write IS NULL or IS NOT NULL beside it where that is meant"
+    )]
+    NullOperand {
+        /// The comparison.
+        at: String,
+    },
     /// Digits that run into something else.
     #[error(
         "`{at}` does not start with a number: digits run into other characters; put a space behind a number and backticks around a name that starts with a digit"
@@ -184,6 +200,16 @@ pub enum PredicateError {
         /// The column.
         column: String,
     },
+    /// Text in an ordering comparison under a collation whose order is not certain.
+    #[error(
+        "column `{column}` compares by {collation}, whose order differs with and without an index on a CHAR column: compare with = or IN (..), or use a collation that pads"
+    )]
+    TextOrder {
+        /// The column.
+        column: String,
+        /// Its collation.
+        collation: String,
+    },
     /// Two columns whose types do not compare exactly.
     #[error(
         "columns `{left}` ({left_type}) and `{right}` ({right_type}) are not compared: only two integers, or two columns of the same date or time type, compare without conversion; keep the outcome in a flag column"
@@ -198,9 +224,9 @@ pub enum PredicateError {
         /// Its type.
         right_type: String,
     },
-    /// `date IS NULL` on a NOT NULL column.
+    /// A test for NULL on a NOT NULL DATE or DATETIME.
     #[error(
-        "column `{column}` is NOT NULL, and the server reads `{column}` IS NULL in a WHERE as = '0000-00-00': write the comparison with the zero date, or leave the test out"
+        "column `{column}` is NOT NULL, and servers take a test for NULL of such a date in a WHERE for one for '0000-00-00': compare with the zero date if that is meant, or leave the test out"
     )]
     ZeroDateIsNull {
         /// The column.

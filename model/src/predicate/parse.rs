@@ -114,7 +114,7 @@ impl Checker<'_> {
             Expr::IsFalse(inner) => self.is(inner, Truth::False),
             Expr::IsNotFalse(inner) => Ok(not(self.is(inner, Truth::False)?)),
             Expr::IsNull(inner) | Expr::IsUnknown(inner) => self.is_null(inner),
-            Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => self.is_not_null(inner),
+            Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => Ok(not(self.is_null(inner)?)),
             Expr::InList {
                 expr: operand,
                 list,
@@ -175,35 +175,26 @@ impl Checker<'_> {
     }
 
     fn is_null(&self, expr: &Expr) -> Result<Condition, PredicateError> {
-        let Expr::Identifier(name) = strip(expr) else {
-            return self.is(expr, Truth::Null);
-        };
-        let column = self.column(name)?;
-        let Column { name, ty, nullable } = &self.columns[column];
-        // An old rule for ODBC: in a WHERE the server looks for the zero date then.
-        if !nullable && matches!(ty, ColumnType::Date | ColumnType::DateTime { .. }) {
-            return Err(PredicateError::ZeroDateIsNull {
-                column: name.to_string(),
-            });
-        }
-        Ok(self.null_test(column))
-    }
-
-    fn is_not_null(&self, expr: &Expr) -> Result<Condition, PredicateError> {
         match strip(expr) {
-            Expr::Identifier(name) => Ok(not(self.null_test(self.column(name)?))),
-            _ => Ok(not(self.is(expr, Truth::Null)?)),
+            Expr::Identifier(name) => self.null_test(self.column(name)?),
+            _ => self.is(expr, Truth::Null),
         }
     }
 
     /// Not asked of the server for NOT NULL columns: it has rules of its own for them (zero dates, and
     /// `sql_auto_is_null`).
-    fn null_test(&self, column: usize) -> Condition {
-        if self.columns[column].nullable {
-            Condition::IsNull { column }
-        } else {
-            Condition::Constant(Truth::False)
+    fn null_test(&self, column: usize) -> Result<Condition, PredicateError> {
+        let Column { name, ty, nullable } = &self.columns[column];
+        if *nullable {
+            return Ok(Condition::IsNull { column });
         }
+        // An old rule for ODBC: in a WHERE the server takes IS NULL, and NOT .. IS NOT NULL, for the zero date.
+        if matches!(ty, ColumnType::Date | ColumnType::DateTime { .. }) {
+            return Err(PredicateError::ZeroDateIsNull {
+                column: name.to_string(),
+            });
+        }
+        Ok(Condition::Constant(Truth::False))
     }
 
     fn bare_column(&self, name: &Ident) -> Result<Condition, PredicateError> {
@@ -258,7 +249,7 @@ impl Checker<'_> {
         self.comparable(column, op)?;
         if *written == Written::Null {
             return Ok(match op {
-                Op::Same => self.null_test(column),
+                Op::Same => self.null_test(column)?,
                 _ => Condition::Constant(Truth::Null),
             });
         }
@@ -315,6 +306,12 @@ impl Checker<'_> {
                 }
             }
         }
+        // MySQL 8.0 finds nothing in such a list of times.
+        if or_null && matches!(self.columns[column].ty, ColumnType::Time { .. }) {
+            return Err(PredicateError::NullOperand {
+                at: self.source.excerpt(expr),
+            });
+        }
         if list.is_empty() {
             return Ok(Condition::Constant(Truth::Null));
         }
@@ -347,6 +344,12 @@ impl Checker<'_> {
                 at: self.source.excerpt(expr),
             });
         };
+        // By type and version the server gives NULL where `a >= NULL AND a <= 1` is FALSE.
+        if low == Written::Null || high == Written::Null {
+            return Err(PredicateError::NullOperand {
+                at: self.source.excerpt(expr),
+            });
+        }
         Ok(Condition::All(Box::new([
             self.compare(column, Op::GreaterOrEqual, &low, from)?,
             self.compare(column, Op::LessOrEqual, &high, to)?,
@@ -372,9 +375,8 @@ impl Checker<'_> {
                 (DataType::Date, Value::SingleQuotedString(text)) => {
                     Some(Written::Date(text.clone()))
                 }
-                (DataType::Time(None, _), Value::SingleQuotedString(text)) => {
-                    Some(Written::Time(text.clone()))
-                }
+                // MySQL 8.0 finds nothing in a list of two of them.
+                (DataType::Time(..), _) => return Err(PredicateError::TypedTime { at }),
                 (DataType::Timestamp(None, _), Value::SingleQuotedString(text)) => {
                     Some(Written::Timestamp(text.clone()))
                 }
@@ -442,6 +444,15 @@ impl Checker<'_> {
             }
             ColumnType::Enum { .. } if op.is_ordering() => {
                 Err(PredicateError::EnumOrder { column })
+            }
+            // MariaDB orders CHAR values otherwise with an index than without one.
+            ColumnType::Text { collation }
+                if op.is_ordering() && collation.name().contains("_nopad_") =>
+            {
+                Err(PredicateError::TextOrder {
+                    column,
+                    collation: collation.name().to_owned(),
+                })
             }
             ColumnType::Set { .. }
             | ColumnType::Json

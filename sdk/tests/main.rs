@@ -1,0 +1,6 @@
+//! The SDK against a server in this process that does, and breaks, what a test says. Time is tokio's, paused: no
+//! test waits for a clock.
+
+mod changes;
+mod connect;
+mod support;
