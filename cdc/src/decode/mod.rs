@@ -226,9 +226,9 @@ impl Decoder {
         };
         let shape = Shape::read(&mut reader, deed, version_2)?;
         let start = body.len() - reader.rest().len();
-        if u32::try_from(body.len()).is_err() {
+        if i32::try_from(body.len()).is_err() {
             return Err(DecodeError::Damaged(
-                "4 GiB of rows in one event".to_owned(),
+                "more than 2 GiB of rows in one event".to_owned(),
             ));
         }
         for plan in &known.plans {
