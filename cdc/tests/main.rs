@@ -17,4 +17,3 @@ mod predicate;
 mod proto;
 mod proxy;
 mod servers;
-

@@ -272,7 +272,8 @@ fn barriers_instead(
     assert!(barriers(no_memory, RowMetadata::Full)? > none + changes);
     // Prepared and committed twice, rolled back once; MySQL has them compressed once more.
     assert!(barriers(no_xa, RowMetadata::Full)? >= none + 5);
-    assert!(barriers(all, RowMetadata::Minimal)? >= none + 3);
+    // Three changes of the definition, but not the table map without names.
+    assert!(barriers(all, RowMetadata::Minimal)? >= none + 3 - 1);
     Ok(())
 }
 
