@@ -84,6 +84,7 @@ fn tables_made_moved_and_removed() {
         (Stop, "DROP TABLE IF EXISTS `live`.`room`, x CASCADE"),
         (Stop, "DROP TABLE x, live.room"),
         (Stop, "DROP TABLES x, y, room"),
+        (Stop, "DROP TABLE `#mysql50#room`"),
         (Go, "DROP TABLE x, y"),
         (Go, "DROP TABLE shop.room"),
         (Go, "DROP TABLE `_room_old`"),

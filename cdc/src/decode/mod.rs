@@ -38,6 +38,7 @@ pub use self::net::Net;
 pub struct Decoder {
     feeds: Arc<[Arc<Feed>]>,
     dialect: Dialect,
+    names_required: bool,
     /// One a feed.
     encoders: Vec<Encoder>,
     /// The feeds of each captured table.
@@ -107,6 +108,7 @@ impl Decoder {
             encoders: feeds.iter().map(|feed| Encoder::new(feed)).collect(),
             feeds,
             dialect: Dialect::Mysql,
+            names_required: false,
             tables,
             known: Vec::new(),
             told: Vec::new(),
@@ -119,6 +121,15 @@ impl Decoder {
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
+        self.known.clear();
+        self
+    }
+
+    /// The same, of a source whose table maps tell the names of columns: one that does not is a barrier then, since
+    /// a definition that has changed meanwhile cannot be told from places alone.
+    #[must_use]
+    pub fn requiring_names(mut self, required: bool) -> Self {
+        self.names_required = required;
         self.known.clear();
         self
     }
@@ -176,6 +187,11 @@ impl Decoder {
             ))
         })?;
         let described = Described::read(&columns, self.dialect)?;
+        if self.names_required && described.names.is_none() {
+            return Err(DecodeError::Barrier(format!(
+                "{name}: its table map no longer tells the names of columns: binlog_row_metadata was FULL and is not"
+            )));
+        }
         let plan = |&index: &usize| {
             let feed = &self.feeds[index];
             Plan::compile(index, feed, &columns, &described, self.dialect)
