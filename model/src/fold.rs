@@ -256,7 +256,8 @@ fn fold_carry(state: &mut BucketState, record: &Record, old: Version, newer: boo
             false => Outcome::Duplicate,
         };
     }
-    if !(agrees && state.d == old) && !planted(Bug::CarryUnchecked) {
+    let ours = agrees && state.d == old;
+    if !ours && !planted(Bug::CarryUnchecked) {
         return Outcome::Gap;
     }
     *state = BucketState {
