@@ -19,8 +19,8 @@ pub enum Refusal {
     /// Messages of two lineages are in one group.
     #[error("the stream changed its lineage without a snapshot")]
     Lineage,
-    /// The key columns changed without a snapshot.
-    #[error("the feed's key columns changed without a snapshot")]
+    /// The columns are others than before, so every row must be read again.
+    #[error("the feed's columns changed")]
     Schema,
     /// A snapshot has a chunk of another version.
     #[error("a chunk of version {chunk} in a snapshot of version {snapshot}")]
@@ -36,9 +36,12 @@ pub enum Refusal {
     /// A snapshot names a key twice.
     #[error("a snapshot names a key twice")]
     KeyTwice,
-    /// A snapshot has more rows than it said.
-    #[error("a snapshot has more than the {0} rows that it said")]
+    /// More rows than the server said, or than this client takes.
+    #[error("more than {0} rows")]
     TooMany(u64),
+    /// A message is longer than this client takes.
+    #[error("a message is too long: {0}")]
+    TooLong(String),
     /// A frame does not follow the version held.
     #[error("a frame from {from} to {to} does not follow version {ours}")]
     FrameRange {

@@ -153,7 +153,8 @@ impl<T: FromRow> Task<T> {
     ) -> (Problem, Duration) {
         let held = self.shared.snapshot().held;
         let held = (held.ordinal > 0).then(|| held.verified.clone());
-        let mut session = Session::new(held, !self.plan.asks_anew());
+        let anew = self.plan.asks_anew();
+        let mut session = Session::new(held, !anew, self.settings.max_rows);
         let silence = self.settings.silence;
         loop {
             let leave_at = leaving.as_ref().map(|leaving| leaving.at);

@@ -3,4 +3,6 @@
 
 mod changes;
 mod connect;
+mod damage;
+mod resume;
 mod support;
