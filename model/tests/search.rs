@@ -138,10 +138,8 @@ impl World {
         let outcome = to.assembly.record(name, record.clone());
         let new = *to.assembly.bucket(name);
         if record.epoch < old.epoch {
-            ensure!(
-                outcome == Outcome::Refused && new == old,
-                "a zombie was heard: {outcome:?}"
-            );
+            let ignored = matches!(outcome, Outcome::Refused | Outcome::Duplicate) && new == old;
+            ensure!(ignored, "{name}: a zombie was heard: {outcome:?}");
         }
         self.progressed(bucket, &old, &new)?;
         match &outcome {
