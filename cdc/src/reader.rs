@@ -455,10 +455,11 @@ impl Reader {
     ) -> Result<Stream, SourceError> {
         let events = self.source.follow(from).await?;
         let feeds: Arc<[Arc<Feed>]> = common.feeds.clone().into();
-        Ok(Stream::new(
-            events,
-            Assembler::new(feeds, common.now.dialect, self.config.settings.limits),
-        ))
+        let now = &common.now;
+        let assembler = Assembler::new(feeds, now.dialect, self.config.settings.limits)
+            .with_metadata(now.metadata)
+            .with_beginning(from.clone(), now.executed.clone());
+        Ok(Stream::new(events, assembler))
     }
 
     /// Burns the next epoch and follows the stream from now; the scan runs beside it.

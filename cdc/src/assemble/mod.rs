@@ -33,10 +33,10 @@ use self::payload::Unpacker;
 pub use self::xa::Xid;
 use self::xa::{Changes, Prepared};
 use crate::change::{Step, Transaction};
-use crate::ddl::{Classifier, RowMetadata};
+use crate::ddl::Classifier;
 use crate::decode::{Decoder, Net};
 use crate::feed::Feed;
-use crate::source::{Dialect, RawEvent};
+use crate::source::{Dialect, RawEvent, RowMetadata};
 
 /// How much a transaction may cost before it is given up as a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

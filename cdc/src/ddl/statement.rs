@@ -1,7 +1,8 @@
 //! The grammar: from a statement's tokens to its verdict. One function a kind of statement.
 
 use super::lex::Token;
-use super::{Captured, Classifier, RowMetadata, Verdict, alter};
+use super::{Captured, Classifier, Verdict, alter};
+use crate::source::RowMetadata;
 
 /// Reads the tokens of one statement.
 pub(super) struct Reader<'t> {

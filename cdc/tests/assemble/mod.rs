@@ -9,10 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use onair_cdc::assemble::{Assembler, Limits};
 use onair_cdc::change::{KeyChange, Step, Transaction};
-use onair_cdc::ddl::RowMetadata;
 use onair_cdc::feed::Feed;
 use onair_cdc::mysql::MysqlSource;
-use onair_cdc::source::{EventStream, RawEvent, Source as _};
+use onair_cdc::source::{EventStream, RawEvent, RowMetadata, Source as _};
 use onair_model::{GtidSet, Row};
 use onair_xtask::servers::{Flavor, Options, Server, process};
 
@@ -83,6 +82,7 @@ async fn prepare(flavor: Flavor) -> Result<(Server, MysqlSource, Arc<[Arc<Feed>]
 async fn run(flavor: Flavor, cases: &[&[Case]], kinds: &[u8]) -> Result<()> {
     let (server, source, feeds) = prepare(flavor).await?;
     let begin = source.identity().await?;
+    assert_eq!(begin.metadata, RowMetadata::Full);
     let clock = || -> Result<i64> {
         let now = server.sql("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)")?;
         Ok(now.trim().parse()?)
