@@ -213,7 +213,7 @@ impl Worker {
                         warn!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "a record does not touch the chain");
                     }
                     _ => {
-                        debug!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "record")
+                        debug!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "record");
                     }
                 }
             }
