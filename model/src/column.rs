@@ -114,6 +114,12 @@ pub enum ColumnType {
     Vector,
     /// GEOMETRY and its kinds: SRID and WKB, opaque here.
     Geometry,
+    /// A type that OnAir skips but cannot read (MariaDB's UUID, INET6, COMPRESSED columns): never key,
+    /// predicate or exported column.
+    Other {
+        /// As the server declares it.
+        declared: Arc<str>,
+    },
 }
 
 /// A collation by its name, e.g. `utf8mb4_0900_ai_ci`; the character set is derived from it.

@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .args(&arguments.more);
     let status = interrupts.run(onair)?;
     let transactions = workload.stop()?;
+    drop(server);
     println!("{transactions} transactions were sent; the server and its data are gone");
     Ok(exit_code(status))
 }

@@ -76,6 +76,11 @@ impl Workload {
 
     /// Ends the writers and gives how many transactions they sent.
     pub(crate) fn stop(mut self) -> Result<u64> {
+        self.end()?;
+        Ok(self.done.load(Ordering::Relaxed))
+    }
+
+    fn end(&mut self) -> Result<()> {
         self.is_over.store(true, Ordering::Relaxed);
         for (writer, mut client) in self.writers.drain(..) {
             let written = writer
@@ -85,7 +90,14 @@ impl Workload {
             let status = client.wait()?;
             written.with_context(|| format!("the workload ended early; its client: {status}"))?;
         }
-        Ok(self.done.load(Ordering::Relaxed))
+        Ok(())
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        // Dropped where something else went wrong, which is what should be said.
+        let _ = self.end();
     }
 }
 

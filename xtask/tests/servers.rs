@@ -2,6 +2,7 @@
 //! and started again.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Output};
 
 use anyhow::Result;
 use onair_xtask::servers::{Flavor, Options, Server, Tls};
@@ -201,7 +202,7 @@ fn speaks_tls(flavor: Flavor, verify: &[&str], demand: &[&str]) -> Result<()> {
         .certificates()
         .expect("it was started with them")
         .clone();
-    let cipher = |server: &Server, flags: &[&str]| -> Result<std::process::Output> {
+    let cipher = |server: &Server, flags: &[&str]| -> Result<Output> {
         let mut command = server.client();
         command.args(["--skip-column-names", "--host=localhost", "-e"]);
         command.arg("SHOW STATUS LIKE 'Ssl_cipher'").args(flags);
@@ -274,4 +275,69 @@ fn what_was_not_understood_is_said() {
     };
     let error = Server::start_own(Flavor::Mysql97, options).expect_err("it cannot start");
     assert!(format!("{error:#}").contains("no-such-flag"), "{error:#}");
+}
+
+/// Run by [`a_given_address_is_used`] in a process of its own, which has the address.
+#[test]
+#[ignore = "needs a given address"]
+fn given_address() -> Result<()> {
+    for flavor in [Flavor::Mysql97, Flavor::Mariadb1011] {
+        let server = Server::start(flavor, Options::default())?;
+        assert_eq!(Some(server.url("root", "")), flavor.given_address());
+        server.sql("CREATE DATABASE given; CREATE TABLE given.t (id INT PRIMARY KEY)")?;
+        server.sql("INSERT INTO given.t VALUES (7)")?;
+        // Through the network: its files may be on another machine.
+        let told = server.binlog_text()?;
+        assert!(told.contains("### INSERT INTO `given`.`t`"), "{told}");
+        let refused = server.kill9().expect_err("it is not ours").to_string();
+        assert!(refused.contains(flavor.variable()), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_given_address_is_used() -> Result<()> {
+    let Some(mysql) = start(Flavor::Mysql97, Options::default())? else {
+        return Ok(());
+    };
+    let Some(mariadb) = start(Flavor::Mariadb1011, Options::default())? else {
+        return Ok(());
+    };
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--exact", "given_address", "--ignored", "--nocapture"]);
+    for server in [&mysql, &mariadb] {
+        server.sql("CREATE USER boss@'%' IDENTIFIED BY 'a/b'; GRANT ALL ON *.* TO boss@'%'")?;
+        command.env(server.flavor().variable(), server.url("boss:a/b", ""));
+    }
+    let output = command.output()?;
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+    assert_eq!(mysql.sql("SELECT id FROM given.t")?, "7\n");
+    assert_eq!(mariadb.sql("SELECT id FROM given.t")?, "7\n");
+    Ok(())
+}
+
+#[test]
+fn a_given_data_directory_is_kept() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let dir = parent.path().join("data");
+    let options = || Options {
+        data_dir: Some(dir.clone()),
+        ..Options::default()
+    };
+    let Some(server) = start(Flavor::Mariadb1011, options())? else {
+        return Ok(());
+    };
+    server.sql("CREATE DATABASE live; CREATE TABLE live.room (id INT PRIMARY KEY)")?;
+    let scratch = server.scratch_dir()?;
+    drop(server);
+    assert!(!scratch.exists());
+    let again = Server::start_own(Flavor::Mariadb1011, options())?;
+    assert_eq!(again.sql("SHOW TABLES IN live")?, "room\n");
+    assert_eq!(again.data_dir()?, dir);
+    Ok(())
 }

@@ -84,9 +84,11 @@ pub(super) fn convert(written: &Written, ty: &ColumnType) -> Result<Literal, Lit
         ColumnType::Binary => Ok(bytes(binary(written)?, ByteRule::Exact)),
         ColumnType::Enum { labels } => label(written, labels),
         // No comparison reaches these.
-        ColumnType::Set { .. } | ColumnType::Json | ColumnType::Vector | ColumnType::Geometry => {
-            Err(LiteralProblem::Kind { write: "IS NULL" })
-        }
+        ColumnType::Set { .. }
+        | ColumnType::Json
+        | ColumnType::Vector
+        | ColumnType::Geometry
+        | ColumnType::Other { .. } => Err(LiteralProblem::Kind { write: "IS NULL" }),
     }
 }
 

@@ -303,5 +303,6 @@ pub(super) fn declared(ty: &ColumnType) -> String {
         ColumnType::Json => "JSON".to_owned(),
         ColumnType::Vector => "VECTOR".to_owned(),
         ColumnType::Geometry => "GEOMETRY".to_owned(),
+        ColumnType::Other { declared } => declared.to_string(),
     }
 }

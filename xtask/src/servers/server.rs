@@ -1,23 +1,19 @@
-//! One server: started, asked, killed, started again, and gone with its data when dropped.
+//! One server, as a test sees it: started, asked, killed, started again, and gone with its data
+//! when dropped.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use super::Flavor;
 use super::address::Address;
 use super::certificates::Certificates;
-use super::fetch::{Dist, fetch, template};
-use super::place::{Berth, copy_dir};
+use super::fetch::{Dist, fetch};
+use super::own::Own;
 use super::process::{self, Signal};
-use super::{Flavor, flag, mariadb, mysql};
 
 /// How a server is started; the default is what nearly every test wants.
 #[derive(Debug, Clone, Default)]
@@ -53,27 +49,6 @@ pub struct Server {
     own: Option<Own>,
 }
 
-/// What a server of our own has beyond an address.
-#[derive(Debug)]
-struct Own {
-    berth: Berth,
-    data: PathBuf,
-    /// Folder for temporary files: private, or servers destroy each other's.
-    temporary: PathBuf,
-    certificates: Option<Certificates>,
-    options: Options,
-    child: Mutex<Option<Child>>,
-}
-
-/// From the start of the process to its first handshake. Recovery after a kill is in it.
-const START_LIMIT: Duration = Duration::from_secs(120);
-/// From the signal to the end; MySQL was seen to take 12 s after a binlog client had left.
-const STOP_LIMIT: Duration = Duration::from_secs(40);
-/// Between two looks at something that only time can change.
-const POLL: Duration = Duration::from_millis(10);
-/// How often a port may be taken by someone else between our look and the server's start.
-const PORT_ATTEMPTS: usize = 5;
-
 impl Server {
     /// Starts a server, fetching it first if it must be, and returns when it answers. With
     /// default options and an address in [`Flavor::variable`] it is that server instead, which
@@ -93,13 +68,13 @@ impl Server {
     /// our own.
     pub fn start_own(flavor: Flavor, options: Options) -> Result<Self> {
         let dist = fetch(flavor)?;
-        for _ in 1..PORT_ATTEMPTS {
-            match Self::try_own(&dist, &options) {
-                Err(error) if options.port.is_none() && is_port_taken(&error) => {}
-                done => return done,
-            }
-        }
-        Self::try_own(&dist, &options)
+        let own = Own::start_on_free_port(&dist, &options)?;
+        let address = Address::of_our_own(own.berth.port);
+        Ok(Self {
+            dist,
+            address,
+            own: Some(own),
+        })
     }
 
     fn given(flavor: Flavor, url: &str) -> Result<Self> {
@@ -113,51 +88,6 @@ impl Server {
         server
             .sql("DO 1")
             .with_context(|| format!("cannot use {}", flavor.variable()))?;
-        Ok(server)
-    }
-
-    fn try_own(dist: &Dist, options: &Options) -> Result<Self> {
-        let berth = match options.port {
-            Some(port) => Berth::take_port(port)?,
-            None => Berth::take()?,
-        };
-        let data = match &options.data_dir {
-            Some(dir) => std::path::absolute(dir)?,
-            None => berth.dir.join("data"),
-        };
-        if !fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some()) {
-            if dist.flavor.is_mariadb() {
-                let template = template(dist, mariadb::initialise)?;
-                copy_dir(&template, &data, &mariadb::is_copied)?;
-            } else {
-                let template = template(dist, mysql::initialise)?;
-                copy_dir(&template, &data, &mysql::is_copied)?;
-            }
-        }
-        let certificates = match options.tls {
-            Tls::Certified => Some(Certificates::make(&dist.openssl, &berth.dir.join("tls"))?),
-            Tls::Automatic | Tls::Off => None,
-        };
-        let temporary = berth.dir.join("tmp");
-        fs::create_dir_all(&temporary)
-            .with_context(|| format!("cannot make {}", temporary.display()))?;
-        let address = Address::of_our_own(berth.port);
-        let child = Mutex::new(None);
-        let options = options.clone();
-        let own = Own {
-            berth,
-            data,
-            temporary,
-            certificates,
-            options,
-            child,
-        };
-        let server = Self {
-            dist: dist.clone(),
-            address,
-            own: Some(own),
-        };
-        server.start_again()?;
         Ok(server)
     }
 
@@ -267,60 +197,34 @@ impl Server {
 
     /// Kills it as a power cut would, and returns when it is gone.
     pub fn kill9(&self) -> Result<()> {
-        let mut child = self.own()?.child();
-        kill(&mut child)
+        self.own()?.kill()
     }
 
     /// Stops it in good order, if it runs, and starts it again on the same port and data.
     pub fn restart(&self) -> Result<()> {
-        self.stop()?;
-        self.start_again()
+        let own = self.own()?;
+        own.stop()?;
+        own.start()
     }
 
     /// Stops it in good order and returns when it is gone; nothing to do when it does not run.
     pub fn stop(&self) -> Result<()> {
-        let mut child = self.own()?.child();
-        let Some(running) = child.as_mut() else {
-            return Ok(());
-        };
-        process::signal(running, Signal::Terminate)?;
-        // A stopped one would never see it.
-        process::signal(running, Signal::Continue)?;
-        let deadline = Instant::now() + STOP_LIMIT;
-        while running.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                kill(&mut child)?;
-                bail!(
-                    "{} did not stop within {STOP_LIMIT:?} and was killed",
-                    self.flavor()
-                );
-            }
-            thread::sleep(POLL);
-        }
-        *child = None;
-        Ok(())
+        self.own()?.stop()
     }
 
     /// Freezes it: connections stay open and nothing answers.
     pub fn sigstop(&self) -> Result<()> {
-        self.signal(Signal::Stop)
+        self.own()?.signal(Signal::Stop)
     }
 
     /// Wakes it from [`Server::sigstop`].
     pub fn sigcont(&self) -> Result<()> {
-        self.signal(Signal::Continue)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        match self.own()?.child().as_ref() {
-            Some(child) => process::signal(child, signal),
-            None => bail!("{} does not run", self.flavor()),
-        }
+        self.own()?.signal(Signal::Continue)
     }
 
     /// The id of its process, while it runs and is ours.
     pub fn process_id(&self) -> Option<u32> {
-        Some(self.own.as_ref()?.child().as_ref()?.id())
+        self.own.as_ref()?.process_id()
     }
 
     pub fn data_dir(&self) -> Result<&Path> {
@@ -336,9 +240,7 @@ impl Server {
 
     /// What it has written about itself, for a failing test to print.
     pub fn error_log(&self) -> Result<String> {
-        let path = self.own()?.error_log();
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        self.own()?.error_log()
     }
 
     /// Its binlog files that have not been purged, oldest first. Also when it does not run.
@@ -406,112 +308,6 @@ impl Server {
             )
         })
     }
-
-    /// Starts the process and waits for its first handshake.
-    fn start_again(&self) -> Result<()> {
-        let own = self.own()?;
-        let mut child = own.child();
-        let mut command = self.dist.server.bound_command();
-        let arguments = if self.flavor().is_mariadb() {
-            mariadb::arguments
-        } else {
-            mysql::arguments
-        };
-        command.args(arguments(
-            &self.dist,
-            &own.data,
-            &own.temporary,
-            &own.options.tls,
-            own.certificates.as_ref(),
-        ));
-        let port = own.berth.port;
-        command
-            .args(["--bind-address=127.0.0.1".into(), format!("--port={port}")])
-            // Unique among the servers that run, which is all that it must be.
-            .arg(format!("--server-id={port}"))
-            // Relative to the data directory: a socket's path may have 107 bytes and no more.
-            .args(["--socket=mysqld.sock", "--pid-file=mysqld.pid"])
-            .arg(flag("--log-error=", own.error_log()))
-            .args(&own.options.extra_args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        *child = Some(process::spawn(command)?);
-        let deadline = Instant::now() + START_LIMIT;
-        while !greets(port) {
-            let ended = match child.as_mut() {
-                Some(running) => running
-                    .try_wait()?
-                    .map(|status| format!("ended ({status})")),
-                None => None,
-            };
-            let late =
-                || (Instant::now() > deadline).then(|| format!("not within {START_LIMIT:?}"));
-            if let Some(why) = ended.or_else(late) {
-                kill(&mut child)?;
-                let log = self.error_log().unwrap_or_default();
-                bail!(
-                    "{} did not start: {why}. Its log:\n{}",
-                    self.flavor(),
-                    tail(&log)
-                );
-            }
-            thread::sleep(POLL);
-        }
-        Ok(())
-    }
-}
-
-impl Own {
-    fn child(&self) -> MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn error_log(&self) -> PathBuf {
-        self.data.join("error.log")
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        // A test that failed has more to say than what goes wrong here.
-        let _ = kill(&mut self.child());
-        self.berth.clear();
-    }
-}
-
-fn kill(child: &mut Option<Child>) -> Result<()> {
-    if let Some(running) = child {
-        running.kill().context("cannot kill the server")?;
-        running
-            .wait()
-            .context("cannot wait for the server that was killed")?;
-        *child = None;
-    }
-    Ok(())
-}
-
-/// Whether a server sends its first packet, which both sorts begin with protocol version 10. The
-/// port is open a moment before that.
-fn greets(port: u16) -> bool {
-    let patience = Duration::from_secs(1);
-    let greeting = || -> io::Result<[u8; 5]> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut stream = TcpStream::connect_timeout(&address, patience)?;
-        stream.set_read_timeout(Some(patience))?;
-        let mut packet = [0; 5];
-        stream.read_exact(&mut packet)?;
-        Ok(packet)
-    };
-    greeting().is_ok_and(|packet| packet[4] == 10)
-}
-
-fn is_port_taken(error: &anyhow::Error) -> bool {
-    format!("{error:#}").contains("Address already in use")
-}
-
-fn tail(log: &str) -> String {
-    process::tail(log, 20)
 }
 
 fn shortened(statements: &str) -> String {
@@ -522,7 +318,7 @@ fn shortened(statements: &str) -> String {
     }
 }
 
-/// A string literal, also under NO_BACKSLASH_ESCAPES where it has no backslash.
+/// A string literal under the default SQL mode.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

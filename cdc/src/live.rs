@@ -1,0 +1,195 @@
+//! Before and after image against `live_when`: what one changed row does to the live set.
+//!
+//! In: the spans of one or two images. Out: at most two changes in the transaction's net: a row that goes on,
+//! changes or goes off; a moved key is both an off and an on. Images that agree in every needed column cost a
+//! comparison of their bytes and nothing else.
+
+use onair_model::predicate::Truth;
+use onair_model::value::Value;
+
+use crate::decode::DecodeError;
+use crate::decode::image::Span;
+use crate::decode::net::{FeedNet, Span as Written};
+use crate::decode::plan::Plan;
+use crate::encode::Encoder;
+use crate::feed::Feed;
+use crate::json::{self, BadJson};
+
+/// Everything that judging the rows of one event needs.
+pub(crate) struct Judge<'a> {
+    pub(crate) feed: &'a Feed,
+    pub(crate) plan: &'a Plan,
+    pub(crate) body: &'a [u8],
+    pub(crate) encoder: &'a mut Encoder,
+    pub(crate) net: &'a mut FeedNet,
+    /// A buffer for JSON text.
+    pub(crate) json: &'a mut Vec<u8>,
+    /// Slots that the after image at hand holds as differences to the before image.
+    pub(crate) partial: &'a mut Vec<u16>,
+}
+
+const DIFFERENCE_TO_NULL: BadJson = BadJson("a difference to NULL");
+
+/// How many predicate columns are evaluated without an allocation.
+const FEW: usize = 8;
+
+impl Judge<'_> {
+    /// An inserted row.
+    pub(crate) fn insert(&mut self, after: &[Span]) -> Result<(), DecodeError> {
+        if self.is_live(after)? {
+            let row = self.row(after, None)?;
+            self.change(after, None, Some(row))?;
+        }
+        Ok(())
+    }
+
+    /// A deleted row.
+    pub(crate) fn delete(&mut self, before: &[Span]) -> Result<(), DecodeError> {
+        if self.is_live(before)? {
+            let row = self.row(before, None)?;
+            self.change(before, Some(row), None)?;
+        }
+        Ok(())
+    }
+
+    /// An updated row.
+    pub(crate) fn update(&mut self, before: &[Span], after: &[Span]) -> Result<(), DecodeError> {
+        let body = self.body;
+        let partial = &*self.partial;
+        let same = |slot: &u16| {
+            let after = after[usize::from(*slot)].of(body);
+            if !partial.is_empty() && partial.contains(slot) {
+                return after == Some(&[]);
+            }
+            before[usize::from(*slot)].of(body) == after
+        };
+        let same_row = self.plan.exported.iter().all(same);
+        let same_key = self.plan.key.iter().all(same);
+        let same_truth = self.plan.predicate.iter().all(same);
+        if same_row && same_key && same_truth {
+            return Ok(());
+        }
+        let was = self.is_live(before)?;
+        let is = if same_truth {
+            was
+        } else {
+            self.is_live(after)?
+        };
+        if !was && !is || was && is && same_row && same_key {
+            return Ok(());
+        }
+        let was = was.then(|| self.row(before, None)).transpose()?;
+        let is = match (is, was) {
+            (true, Some(row)) if same_row => Some(row),
+            (true, _) => Some(self.row(after, Some(before))?),
+            (false, _) => None,
+        };
+        if same_key {
+            return self.change(after, was, is);
+        }
+        if was.is_some() {
+            self.change(before, was, None)?;
+        }
+        if is.is_some() {
+            self.change(after, None, is)?;
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        spans: &[Span],
+        before: Option<Written>,
+        after: Option<Written>,
+    ) -> Result<(), DecodeError> {
+        let plan = self.plan;
+        if let [slot] = plan.key[..] {
+            match plan.value(slot, spans, self.body)? {
+                Value::UInt(n) => {
+                    self.net.change_eight(n, before, after);
+                    return Ok(());
+                }
+                Value::Int(n) => {
+                    self.net.change_eight(n as u64 ^ 1 << 63, before, after);
+                    return Ok(());
+                }
+                value => {
+                    let key = self.encoder.key_bytes(&[value])?;
+                    self.net.change(key, before, after);
+                    return Ok(());
+                }
+            }
+        }
+        let slots = plan.key.iter();
+        let values: Result<Vec<_>, _> = slots
+            .map(|&slot| plan.value(slot, spans, self.body))
+            .collect();
+        let key = self.encoder.key_bytes(&values?)?;
+        self.net.change(key, before, after);
+        Ok(())
+    }
+
+    /// Writes the row of an image; `before` is what the differences in it refer to.
+    fn row(&mut self, spans: &[Span], before: Option<&[Span]>) -> Result<Written, DecodeError> {
+        let Judge {
+            plan,
+            body,
+            encoder,
+            net,
+            json,
+            partial,
+            ..
+        } = self;
+        net.write(|out| {
+            for (index, &slot) in plan.exported.iter().enumerate() {
+                let value = plan.value(slot, spans, body)?;
+                let Value::Bytes(binary) = value else {
+                    encoder.field(index, &value, out)?;
+                    continue;
+                };
+                if !plan.is_json(slot) {
+                    encoder.field(index, &value, out)?;
+                    continue;
+                }
+                json.clear();
+                match before {
+                    Some(before) if partial.contains(&slot) => {
+                        match before[usize::from(slot)].of(body) {
+                            Some(before) => json::apply(before, binary, json)?,
+                            None => return Err(DIFFERENCE_TO_NULL.into()),
+                        }
+                    }
+                    _ => json::text(binary, json)?,
+                }
+                encoder.field(index, &Value::Bytes(json), out)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn is_live(&self, spans: &[Span]) -> Result<bool, DecodeError> {
+        let columns = &self.plan.predicate;
+        // BINARY(n) is compared with its zero bytes.
+        let padded: Vec<Vec<u8>> = if self.plan.pads() {
+            let pad = |&slot: &u16| self.plan.padded(slot, spans, self.body);
+            columns.iter().map(pad).collect()
+        } else {
+            Vec::new()
+        };
+        let mut few = [Value::Null; FEW];
+        let mut many = Vec::new();
+        let values = if columns.len() <= FEW {
+            &mut few[..columns.len()]
+        } else {
+            many.resize(columns.len(), Value::Null);
+            &mut many[..]
+        };
+        for (i, (value, &slot)) in values.iter_mut().zip(columns).enumerate() {
+            *value = match padded.get(i) {
+                Some(padded) if !padded.is_empty() => Value::Bytes(padded),
+                _ => self.plan.value(slot, spans, self.body)?,
+            };
+        }
+        Ok(self.feed.live_when.eval(values) == Truth::True)
+    }
+}

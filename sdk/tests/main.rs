@@ -1,0 +1,8 @@
+//! The SDK against a server in this process that does, and breaks, what a test says. Time is tokio's, paused: no
+//! test waits for a clock.
+
+mod changes;
+mod connect;
+mod damage;
+mod resume;
+mod support;
