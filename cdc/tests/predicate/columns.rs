@@ -24,7 +24,12 @@ pub(super) fn all(mariadb: bool, rng: &mut StdRng) -> Vec<Spec> {
         if spec.declared.ends_with(",2)") && spec.is_floating() {
             continue;
         }
-        let random: Vec<_> = (0..RANDOM)
+        let many = if matches!(spec.column.ty, ColumnType::Text { .. }) {
+            3 * RANDOM
+        } else {
+            RANDOM
+        };
+        let random: Vec<_> = (0..many)
             .filter_map(|_| random(&spec.column.ty, rng))
             .collect();
         spec.pool.extend(random);
@@ -128,10 +133,9 @@ fn random(ty: &ColumnType, rng: &mut StdRng) -> Option<Vec<u8>> {
             format!("{sign}{}", clock(rng, 0..=837, *fsp))
         }
         ColumnType::Text { .. } => {
-            let letters = [
-                "a", "A", "b", " ", "'", "\"", "\\", "%", "_", "\0", "\n", "\u{1f}", "!", "~",
-            ];
-            (0..rng.random_range(1..6))
+            let letters = ["a", "A", " ", " ", "\0", "\t", "\u{1f}", "!", "'", "\\"];
+            let length = rng.random_range(1..5);
+            (0..length)
                 .map(|_| letters[rng.random_range(0..letters.len())])
                 .collect()
         }

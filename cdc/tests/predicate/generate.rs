@@ -131,11 +131,7 @@ impl<'a> Generator<'a> {
         {
             return (name, true);
         }
-        let ordered = match &spec.column.ty {
-            ColumnType::Enum { .. } => false,
-            ColumnType::Text { collation } => collation.pads(),
-            _ => true,
-        };
+        let ordered = !matches!(spec.column.ty, ColumnType::Enum { .. });
         if kind < 35 {
             let negated = self.one(&["", "NOT "]);
             let count = match self.rng.random_range(0..10) {

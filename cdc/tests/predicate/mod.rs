@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row, Value as Cell};
+use onair_model::column::ColumnType;
 use onair_model::predicate::{Predicate, Truth};
 use onair_xtask::servers::{Flavor, Options, Server};
 use rand::SeedableRng as _;
@@ -90,6 +91,9 @@ async fn compare(server: &Server, flavor: Flavor) -> Result<()> {
 
     let columns = table.columns();
     let mut outcomes = [0_u64; 3];
+    // The user's text in a WHERE, where the server disagrees with itself. With an index it compares two literals that
+    // meet on one column of text by the collation of literals. We never ask so.
+    let mut own = 0;
     for number in 0..PREDICATES {
         let mode = SCAN_MODES[number % SCAN_MODES.len()];
         let collation = COLLATIONS[number % COLLATIONS.len()];
@@ -110,6 +114,8 @@ async fn compare(server: &Server, flavor: Flavor) -> Result<()> {
         let ours = truths(&mut scan, &sql).await.with_context(describe)?;
         let meant = found(&mut user, &text).await.with_context(describe)?;
         let found = found(&mut scan, &sql).await.with_context(describe)?;
+        let reads_text =
+            (predicate.columns().iter()).any(|c| matches!(columns[*c].ty, ColumnType::Text { .. }));
         for (id, row) in rows.iter().enumerate() {
             let values: Vec<_> = predicate
                 .columns()
@@ -126,8 +132,9 @@ async fn compare(server: &Server, flavor: Flavor) -> Result<()> {
             let same = asked[id] == truth
                 && ours[id] == truth
                 && predicate.eval(&trimmed) == truth
-                && meant.contains(&id) == (truth == Truth::True)
+                && (reads_text || meant.contains(&id) == (truth == Truth::True))
                 && found.contains(&id) == (truth == Truth::True);
+            own += u64::from(meant.contains(&id) != (truth == Truth::True));
             if !same {
                 let mut message = describe();
                 let _ = write!(
@@ -149,13 +156,17 @@ async fn compare(server: &Server, flavor: Flavor) -> Result<()> {
     let pairs: u64 = outcomes.iter().sum();
     let share = |truth: Truth| outcomes[truth as usize] as f64 / pairs as f64;
     println!(
-        "{flavor} {}: seed {seed}, {PREDICATES} predicates x {ROWS} rows = {pairs} pairs agree; TRUE {:.1} %, FALSE {:.1} %, NULL {:.1} %",
+        "{flavor} {}: seed {seed}, {PREDICATES} predicates x {ROWS} rows = {pairs} pairs agree; TRUE {:.1} %, FALSE {:.1} %, NULL {:.1} %; the server disagrees with itself on {own}",
         server.sql("SELECT VERSION()")?.trim(),
         100.0 * share(Truth::True),
         100.0 * share(Truth::False),
         100.0 * share(Truth::Null),
     );
     ensure!(pairs >= 100_000, "only {pairs} pairs");
+    ensure!(
+        own < pairs / 1000,
+        "the server disagrees with itself on {own} pairs"
+    );
     for truth in [Truth::True, Truth::False, Truth::Null] {
         ensure!(share(truth) >= SHARE, "{truth:?} is rarer than {SHARE}");
     }
