@@ -13,6 +13,8 @@ pub(crate) mod net;
 pub(crate) mod plan;
 mod rows;
 mod table_map;
+#[cfg(test)]
+mod tests;
 mod value;
 mod wire;
 
