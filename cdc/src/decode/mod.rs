@@ -33,6 +33,7 @@ use crate::source::Dialect;
 
 pub(crate) use self::value::bin_to_decimal;
 
+pub use self::collation::name as collation_name;
 pub use self::net::Net;
 
 /// Decodes the rows events of one stream for a set of feeds.
