@@ -3,13 +3,18 @@
 use anyhow::{Context as _, Result};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
+use onair_cdc::decode::collation_name;
 use onair_cdc::encode::charset::Charset;
 use onair_xtask::servers::Server;
 
+use crate::follow::dialect;
 use crate::on_each_server;
 use crate::servers::database;
 
-on_each_server!(characters_are_converted_as_the_server_does);
+on_each_server!(
+    characters_are_converted_as_the_server_does,
+    collations_have_the_ids_that_we_know,
+);
 
 const DATABASE: &str = "charsets";
 
@@ -64,6 +69,30 @@ async fn characters_are_converted_as_the_server_does(server: &Server) -> Result<
     let refused = ["big5", "binary", "eucjpms", "gb18030", "swe7", "ujis"];
     unread.retain(|name| !refused.contains(&&**name));
     assert_eq!(unread, [""; 0]);
+    Ok(())
+}
+
+async fn collations_have_the_ids_that_we_know(server: &Server) -> Result<()> {
+    let mut session = Conn::new(Opts::from_url(&server.url("root", ""))?).await?;
+    let all = if server.flavor().is_mariadb() {
+        "SELECT ID, FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID > 0"
+    } else {
+        "SELECT ID, COLLATION_NAME FROM information_schema.COLLATIONS"
+    };
+    let all: Vec<(u32, String)> = session.query(all).await?;
+    assert!(all.len() > 200);
+    for (id, name) in all {
+        // utf8mb3 was called utf8 before.
+        let name = match name.strip_prefix("utf8_") {
+            Some(rest) => format!("utf8mb3_{rest}"),
+            None => name,
+        };
+        assert_eq!(
+            collation_name(dialect(server), id).as_deref(),
+            Some(&*name),
+            "{id}"
+        );
+    }
     Ok(())
 }
 

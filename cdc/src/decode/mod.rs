@@ -13,6 +13,8 @@ pub(crate) mod net;
 pub(crate) mod plan;
 mod rows;
 mod table_map;
+#[cfg(test)]
+mod tests;
 mod value;
 mod wire;
 
@@ -31,6 +33,7 @@ use crate::source::Dialect;
 
 pub(crate) use self::value::bin_to_decimal;
 
+pub use self::collation::name as collation_name;
 pub use self::net::Net;
 
 /// Decodes the rows events of one stream for a set of feeds.
