@@ -1,10 +1,17 @@
 //! The store's tests, in one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests and their helpers: a failure is a panic with its place"
+)]
+
 mod contracts;
 mod crash;
 mod disk;
 mod lease;
+mod moves;
 mod open;
+mod power;
 
 use bytes::Bytes;
 

@@ -159,6 +159,7 @@ async fn a_full_disk_loses_nothing_and_writing_goes_on_when_there_is_room() {
         disk.room.store(store_len(&dir) + 500_000, Relaxed);
         let refused = loop {
             number += 1;
+            assert!(number < 1000, "the disk is never full");
             match fold(&store, held.as_ref().map(|cell| cell.token), number).await {
                 Ok(cell) => held = Some(cell),
                 Err(refused) => break refused,
