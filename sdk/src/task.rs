@@ -17,6 +17,9 @@ use crate::session::{Arrival, Failure, Outcome, Session, Verified};
 use crate::status::{Problem, Told};
 use crate::wire::{self, Request, Stream};
 
+/// Before the first version somebody waits in `connect`: no wait is longer.
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Everything that the task owns. When it is dropped, the feed is closed.
 pub(crate) struct Task<T> {
     pub(crate) shared: Arc<Shared<T>>,
@@ -52,6 +55,10 @@ impl<T: FromRow> Task<T> {
                 }
                 return;
             }
+            let wait = match self.first {
+                Some(_) => wait.min(FIRST_WAIT_MAX),
+                None => wait,
+            };
             self.tell_ended(ended.problem, wait);
             sleep(wait).await;
         }

@@ -38,6 +38,8 @@ pub enum Answer {
     Unreachable,
     /// Takes the subscription and says nothing.
     Nothing,
+    /// Takes the subscription and says each second that it is well, but never what it has.
+    OnlyProgress,
     /// Refuses for now.
     Busy,
     /// Knows no such feed.
@@ -82,6 +84,7 @@ pub(crate) struct World {
     next_number: u64,
     frames: VecDeque<Frame>,
     subscribers: Vec<Subscriber>,
+    silent: Vec<Messages>,
     subscriptions: Vec<Subscription>,
     damages: VecDeque<Damage>,
     answer: Answer,
@@ -105,8 +108,10 @@ struct Frame {
 
 struct Subscriber {
     at: Version,
-    messages: mpsc::Sender<Result<v1::SubscribeResponse, Status>>,
+    messages: Messages,
 }
+
+type Messages = mpsc::Sender<Result<v1::SubscribeResponse, Status>>;
 
 impl World {
     pub(crate) fn new(schema: Schema) -> Self {
@@ -131,6 +136,7 @@ impl World {
             next_number: 1,
             frames: VecDeque::new(),
             subscribers: Vec::new(),
+            silent: Vec::new(),
             subscriptions: Vec::new(),
             damages: VecDeque::new(),
             answer: Answer::Well,
@@ -277,6 +283,7 @@ impl World {
     }
 
     pub(crate) fn cut(&mut self) {
+        self.silent.clear();
         for subscriber in self.subscribers.drain(..) {
             // One that is gone, or reads nothing, is cut by the drop.
             let _ = subscriber
@@ -435,7 +442,12 @@ impl World {
         let resume =
             |version| messages::start_resume(&self.schema, self.seal.lineage, version, BUCKETS);
         let reason = match (self.answer, have) {
-            (Answer::Nothing, _) => return (false, true),
+            (Answer::Nothing, _) => {
+                // Kept open, and never written to.
+                self.silent.push(subscriber.messages.clone());
+                return (false, false);
+            }
+            (Answer::OnlyProgress, _) => return (false, true),
             (Answer::Resume, _) => {
                 let version = have.map_or(ours, |(_, version)| version);
                 subscriber.at = version;
