@@ -395,3 +395,6 @@ fn verify<T>(content: Content<T>, seal: Seal) -> Result<Verified<T>, Refusal> {
     let content = Arc::new(content);
     Ok(Verified { content, seal })
 }
+
+#[cfg(test)]
+mod tests;

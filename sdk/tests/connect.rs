@@ -2,7 +2,7 @@
 
 use onair_sdk::{Feed, State};
 
-use crate::support::{Room, builder, connect, room, server, until};
+use crate::support::{Room, builder, chain, connect, room, server, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_is_one_version_whole_and_stays_as_it_is() {
@@ -89,16 +89,27 @@ async fn an_empty_feed_is_served_like_any_other() {
 async fn more_rows_or_bytes_than_a_client_takes_are_refused() {
     let server = server(10);
     let error = builder(&[&server]).max_rows(9).connect().await.unwrap_err();
-    assert!(error.to_string().contains("more than 9 rows"), "{error}");
+    assert!(chain(&error).contains("more than 9 rows"), "{error}");
     let error = builder(&[&server])
         .max_message_size(100)
         .connect()
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("too long"), "{error}");
+    assert!(chain(&error).contains("too long"), "{error}");
     let rooms = builder(&[&server]).max_rows(10).connect().await.unwrap();
     server.on(11, room(11, "one too many"));
     server.commit();
     until(&rooms, |status| status.refusals > 0).await;
     assert_eq!(rooms.snapshot().len(), 10);
+}
+
+#[test]
+fn handles_may_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<Feed<Room>>();
+    crosses::<onair_sdk::Snapshot<Room>>();
+    crosses::<onair_sdk::Changes<Room>>();
+    crosses::<onair_sdk::StatusWatch<Room>>();
+    crosses::<onair_sdk::Index<Room, u64>>();
+    crosses::<onair_sdk::ConnectError>();
 }

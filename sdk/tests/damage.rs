@@ -3,7 +3,7 @@
 use onair_sdk::testing::{Answer, Damage};
 use onair_sdk::{Problem, Refusal, Version};
 
-use crate::support::{Mirror, agrees, builder, connect, content, room, server, until};
+use crate::support::{Mirror, agrees, builder, chain, connect, content, room, server, until};
 
 /// Holds a version, gets a damaged later one, and comes to the sound one.
 async fn check(damage: Damage) -> (Option<Problem>, u64) {
@@ -202,5 +202,5 @@ async fn c07_a_stream_that_goes_on_from_nothing_is_refused() {
     let server = server(10);
     server.answer(Answer::Resume);
     let error = builder(&[&server]).connect().await.unwrap_err();
-    assert!(error.to_string().contains("does not hold"), "{error}");
+    assert!(chain(&error).contains("does not hold"), "{error}");
 }

@@ -12,12 +12,12 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::support::{Mirror, Room, agrees, builder, content, room, server, truth};
 
-const LIVES: u64 = 60;
+const LIVES: u64 = 40;
 const STEPS: usize = 300;
 const KEYS: u64 = 80;
 /// Fewer refusals, reconnects, snapshots, rewinds or changes of lineage than this in all lives, and the test tests too
 /// little.
-const SEEN_MIN: u64 = 20;
+const SEEN_MIN: u64 = 10;
 
 /// What happens to the source; each server does all of it in order, sooner or later.
 #[derive(Clone, Debug)]

@@ -74,6 +74,12 @@ pub(crate) async fn until(feed: &Feed<Room>, test: impl FnMut(&Status) -> bool) 
     watch.wait_for(test).await.expect("the feed is open")
 }
 
+/// An error and everything below it, as a program prints it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let below = error.source().map(chain);
+    below.map_or_else(|| error.to_string(), |below| format!("{error}: {below}"))
+}
+
 /// What a step says, by id: on, change, off.
 pub(crate) fn ids(step: &Step<Room>) -> (Vec<u64>, Vec<u64>, Vec<u64>) {
     let id = |key: &Key| key.as_u64().expect("rooms have integer keys");
