@@ -235,26 +235,21 @@ pub enum ConnectError {
     #[error("settings: {}", .0.join("; "))]
     Settings(Vec<String>),
     /// Every server refuses for good, or a row does not fit the type.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(Problem),
     /// No version was verified in time.
-    #[error("no server gave a version within {after:?}{}", and_last(.last.as_ref()))]
+    #[error("no server gave a version within {after:?}")]
     #[non_exhaustive]
     Timeout {
         /// The limit.
         after: Duration,
         /// What went wrong last.
+        #[source]
         last: Option<Problem>,
     },
     /// The feed's task ended without an answer.
     #[error("the feed's task stopped: please report it as a fault of onair-sdk")]
     Stopped,
-}
-
-fn and_last(problem: Option<&Problem>) -> String {
-    problem
-        .map(|problem| format!("; last: {problem}"))
-        .unwrap_or_default()
 }
 
 impl ConnectError {

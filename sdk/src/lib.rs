@@ -46,6 +46,8 @@ mod status;
 mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(test)]
+mod texts;
 mod wait;
 mod wire;
 

@@ -60,7 +60,7 @@ pub enum Refusal {
         /// The version that it says.
         sealed: Version,
     },
-    /// Digest or count of the result differ from the seal's.
+    /// The digest of the result differs from the seal's.
     #[error("version {version} has digest {found}, its seal says {stated}")]
     Digest {
         /// The version.
@@ -69,6 +69,16 @@ pub enum Refusal {
         stated: Digest,
         /// What the rows give.
         found: Digest,
+    },
+    /// The count of the result differs from the seal's.
+    #[error("version {version} has {found} rows, its seal says {stated}")]
+    Count {
+        /// The version.
+        version: Version,
+        /// What the seal says.
+        stated: u64,
+        /// How many rows there are.
+        found: u64,
     },
     /// The server offers an older version than the one held.
     #[error("the server offers version {theirs}, older than version {ours} held")]

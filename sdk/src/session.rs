@@ -145,7 +145,7 @@ impl<T: FromRow> Session<T> {
                 entries,
             } => self.frame(from, to, exact, entries),
             Message::Seal(seal) => self.seal(seal),
-            Message::Progress(progress) => Ok(self.progress(progress)),
+            Message::Progress(progress) => self.progress(progress),
             Message::Unknown => Ok(Outcome::Nothing),
             Message::GoAway {
                 retry_after_ms,
@@ -356,38 +356,45 @@ impl<T: FromRow> Session<T> {
     }
 
     /// Progress of another version than ours says nothing of ours: only that the server lives.
-    fn progress(&mut self, progress: Progress) -> Outcome<T> {
+    fn progress(&mut self, progress: Progress) -> Result<Outcome<T>, Failure> {
+        if matches!(self.stage, Stage::Opening) {
+            return Err(Refusal::Unexpected("progress before the start").into());
+        }
         let between = matches!(self.stage, Stage::Following);
         let Some(held) = self
             .held
             .as_mut()
             .filter(|held| between && held.seal.version == progress.version)
         else {
-            return Outcome::Nothing;
+            return Ok(Outcome::Nothing);
         };
         let seal = &mut held.seal;
         seal.executed = union(&seal.executed, &progress.executed);
         seal.proven = seal.proven.max(progress.proven);
         seal.source_time = seal.source_time.max(progress.source_time);
-        Outcome::Progress(held.clone(), progress)
+        Ok(Outcome::Progress(held.clone(), progress))
     }
 }
 
 fn verify<T>(content: Content<T>, seal: Seal) -> Result<Verified<T>, Refusal> {
-    let sum = content.sum();
-    let stated = Sum {
-        digest: seal.digest,
-        count: seal.count,
-    };
-    if sum != stated && !planted(Bug::DigestIgnored) {
+    let Sum { digest, count } = content.sum();
+    if digest != seal.digest && !planted(Bug::DigestIgnored) {
         return Err(Refusal::Digest {
             version: seal.version,
             stated: seal.digest,
-            found: sum.digest,
+            found: digest,
         });
     }
-    Ok(Verified {
-        content: Arc::new(content),
-        seal,
-    })
+    if count != seal.count && !planted(Bug::DigestIgnored) {
+        return Err(Refusal::Count {
+            version: seal.version,
+            stated: seal.count,
+            found: count,
+        });
+    }
+    let content = Arc::new(content);
+    Ok(Verified { content, seal })
 }
+
+#[cfg(test)]
+mod tests;

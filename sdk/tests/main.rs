@@ -4,5 +4,11 @@
 mod changes;
 mod connect;
 mod damage;
+mod plants;
+mod random;
 mod resume;
+mod rows;
+mod status;
 mod support;
+mod threads;
+mod wait;

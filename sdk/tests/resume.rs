@@ -48,11 +48,14 @@ async fn check_resume(missed: u64, forget_at: Option<u64>, resumed: bool) {
         server.commit();
     }
     server.answer(Answer::Well);
-    rooms.wait_for(server.version()).await.unwrap();
+    rooms
+        .wait_for(server.version())
+        .await
+        .expect("the feed is open");
     server.wait_for_subscriptions(2).await;
     mirror.catch_up();
     agrees(&rooms, &server);
-    let subscription = server.subscriptions().pop().unwrap();
+    let subscription = server.subscriptions().pop().expect("two of them");
     assert_eq!(
         subscription.resumed, resumed,
         "missed {missed}, forgotten at {forget_at:?}"
@@ -95,7 +98,7 @@ async fn v03_an_older_server_is_waited_for_and_versions_never_go_back() {
     let behind = ahead.fork();
     ahead.on(1, room(11, "newer"));
     ahead.commit();
-    let rooms = builder([&ahead, &behind]).connect().await.unwrap();
+    let rooms = builder(&[&ahead, &behind]).connect().await.unwrap();
     let mut mirror = Mirror::new(&rooms);
     mirror.next().await;
 
@@ -133,7 +136,7 @@ async fn c07_an_older_snapshot_is_refused_also_when_it_is_pressed_on_us() {
     ahead.off(1);
     let version = ahead.commit();
     behind.answer(Answer::Whole);
-    let rooms = builder([&ahead, &behind]).connect().await.unwrap();
+    let rooms = builder(&[&ahead, &behind]).connect().await.unwrap();
     ahead.answer(Answer::Unreachable);
     ahead.cut();
     let refused = |problem: &Option<Problem>| {
@@ -189,7 +192,7 @@ async fn v04_another_lineage_comes_whole_and_is_flagged() {
 async fn another_server_goes_on_without_a_snapshot() {
     let first = server(300);
     let second = first.fork();
-    let rooms = builder([&first, &second]).connect().await.unwrap();
+    let rooms = builder(&[&first, &second]).connect().await.unwrap();
     let mut mirror = Mirror::new(&rooms);
     mirror.next().await;
     first.answer(Answer::Unreachable);
@@ -209,7 +212,7 @@ async fn another_server_goes_on_without_a_snapshot() {
 async fn a_server_that_drains_is_left_and_nothing_is_missed() {
     let first = server(10);
     let second = first.fork();
-    let rooms = builder([&first, &second]).connect().await.unwrap();
+    let rooms = builder(&[&first, &second]).connect().await.unwrap();
     first.go_away(Duration::from_secs(20));
     // Followed until it is left.
     first.off(1);

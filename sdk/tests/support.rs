@@ -56,14 +56,14 @@ pub(crate) fn server(count: u64) -> FakeServer {
 }
 
 pub(crate) async fn connect(server: &FakeServer) -> Feed<Room> {
-    builder([server])
+    builder(&[server])
         .connect()
         .await
         .expect("the server is well")
 }
 
 /// Of these servers, the first one first.
-pub(crate) fn builder<const N: usize>(servers: [&FakeServer; N]) -> Builder<Room> {
+pub(crate) fn builder(servers: &[&FakeServer]) -> Builder<Room> {
     let endpoints: Vec<Endpoint> = servers.iter().map(|server| server.endpoint()).collect();
     Feed::builder(endpoints, "rooms").in_order()
 }
@@ -72,6 +72,12 @@ pub(crate) fn builder<const N: usize>(servers: [&FakeServer; N]) -> Builder<Room
 pub(crate) async fn until(feed: &Feed<Room>, test: impl FnMut(&Status) -> bool) -> Status {
     let mut watch = feed.status_watch();
     watch.wait_for(test).await.expect("the feed is open")
+}
+
+/// An error and everything below it, as a program prints it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let below = error.source().map(chain);
+    below.map_or_else(|| error.to_string(), |below| format!("{error}: {below}"))
 }
 
 /// What a step says, by id: on, change, off.
@@ -111,7 +117,7 @@ pub(crate) fn truth(server: &FakeServer) -> BTreeMap<Key, Room> {
 pub(crate) fn agrees(feed: &Feed<Room>, server: &FakeServer) {
     let snapshot = feed.snapshot();
     assert_eq!(snapshot.version(), server.version());
-    assert_eq!(content(&snapshot), truth(server));
+    assert!(content(&snapshot) == truth(server), "the rows differ");
     assert_eq!(snapshot.len(), snapshot.iter().count());
 }
 
@@ -137,18 +143,22 @@ impl Mirror {
         self.apply(step)
     }
 
+    /// The next step, if there is one; checked and applied.
+    pub(crate) fn try_next(&mut self) -> Option<&Step<Room>> {
+        let step = self.changes.try_next();
+        self.apply(step)
+    }
+
     /// Every step there is; gives the last one.
     pub(crate) fn catch_up(&mut self) -> Option<&Step<Room>> {
-        while let Some(step) = self.changes.try_next() {
-            self.apply(Some(step));
-        }
+        while self.try_next().is_some() {}
         self.last.as_ref()
     }
 
     fn apply(&mut self, step: Option<Step<Room>>) -> Option<&Step<Room>> {
         let step = step?;
         assert_eq!(step.from, self.last.as_ref().map(|last| last.to));
-        if !step.other_lineage && !step.rewound {
+        if !step.other_lineage {
             assert!(step.from < Some(step.to), "{step:?}");
         }
         for (key, row) in &step.off {
@@ -165,7 +175,10 @@ impl Mirror {
             assert_eq!(self.rows.insert(key.clone(), Room::clone(row)), None);
         }
         assert_eq!(step.snapshot.version(), step.to);
-        assert_eq!(content(&step.snapshot), self.rows);
+        assert!(
+            content(&step.snapshot) == self.rows,
+            "steps and content differ"
+        );
         self.last = Some(step);
         self.last.as_ref()
     }
