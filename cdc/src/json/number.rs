@@ -14,9 +14,9 @@ pub(super) fn double(value: f64, out: &mut Vec<u8>) {
     }
     let is_whole = digits.len() <= point.max(0).unsigned_abs() as usize;
     match point {
-        ..-14 => exponential(&digits, exponent, out),
+        ..=-15 => exponential(&digits, exponent, out),
         16.. if is_whole => exponential(&digits, exponent, out),
-        ..=0 => {
+        -14..=0 => {
             out.extend_from_slice(b"0.");
             out.resize(out.len() + point.unsigned_abs() as usize, b'0');
             out.extend_from_slice(&digits);
