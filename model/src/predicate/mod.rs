@@ -97,8 +97,9 @@ impl Predicate {
 
     /// The same predicate as SQL for the scan's WHERE: fully parenthesised, strings as hex literals.
     ///
-    /// It means the same in every sql_mode but PAD_CHAR_TO_FULL_LENGTH; TIMESTAMP columns are compared in UTC, so
-    /// the session needs `time_zone = '+00:00'`.
+    /// It means the same beside any other condition, and in every sql_mode but PAD_CHAR_TO_FULL_LENGTH. The session
+    /// needs `character_set_client = utf8mb4`, for the names of columns, and `time_zone = '+00:00'`, because
+    /// TIMESTAMP columns are compared in UTC. Indexes serve it on columns of all types but text, FLOAT and DOUBLE.
     pub fn to_sql(&self) -> String {
         print::print(&self.condition, &self.columns)
     }
