@@ -342,6 +342,14 @@ async fn followers_see_their_partitions_from_their_offsets(log: &dyn EventLog) {
         assert!(rest.iter().all(|found| found.partition == one));
         assert_eq!(rest[0].offset, entry.offset);
     }
+    // Two partitions from places of their own.
+    let half = [
+        (one, mine[6].offset),
+        (Partition::Cuts, from[usize::from(BUCKETS)].1),
+    ];
+    let mut two = Sorted::default();
+    two.take(&read(log, &layout, &half, mine.len() - 6 + 30).await);
+    assert_eq!(two.of(one).len(), mine.len() - 6);
     // From the ends nothing comes but what is new.
     let ends = log.ends(&layout.feed).await.unwrap();
     let ends: Vec<_> = ends.iter().map(|(p, ends)| (*p, ends.high)).collect();
@@ -590,19 +598,29 @@ async fn the_last_cuts_add_up_to_all_of_them(log: &dyn EventLog, seed: u64) {
     sure!(log.open(&layout));
     let mut rng = StdRng::seed_from_u64(seed);
     let mut appended: Vec<CutRecord> = Vec::new();
+    let mut known: Vec<(GtidSet, Vec<Version>)> = Vec::new();
     let (mut epoch, mut sequence, mut prev) = (1, 0, 0);
     let mut vector = vec![version(1, 0); BUCKETS.into()];
     let mut executed = GtidSet::mariadb();
-    for number in 0..150 {
-        let again = number % 40 == 39;
+    for number in 0..200 {
+        let again = number % 10 == 9;
         let next = if again {
-            // A reader that was started again states what it stated before, whole.
-            let old = appended[rng.random_range(0..appended.len())].clone();
-            let of_now = old.version.epoch().get() == epoch && old.full;
-            if of_now {
-                old
+            // A reader that was started again states what it stated before, or states whole what it knew then.
+            let newest = taken(&appended).unwrap().version;
+            let before = appended.iter().zip(&known);
+            let mut before = before.filter(|(cut, _)| cut.version.epoch() == newest.epoch());
+            if rng.random() {
+                let count = before.clone().count();
+                before.nth(rng.random_range(0..count)).unwrap().0.clone()
             } else {
-                appended[appended.len() - 1].clone()
+                let (cut, (executed, vector)) =
+                    before.find(|(cut, _)| cut.version == newest).unwrap();
+                CutRecord {
+                    executed: executed.clone(),
+                    touched: (0..).map(Bucket::new).zip(vector.iter().copied()).collect(),
+                    full: true,
+                    ..cut.clone()
+                }
             }
         } else {
             let opens = rng.random_ratio(1, 30);
@@ -649,8 +667,13 @@ async fn the_last_cuts_add_up_to_all_of_them(log: &dyn EventLog, seed: u64) {
             prev = sequence;
             cut
         };
+        // One that never reached the log: those on top of it are a hole until the next full one.
+        if number > 0 && rng.random_ratio(1, 12) {
+            continue;
+        }
         sure!(log.append(flush(&layout, Vec::new(), next.clone())));
         appended.push(next);
+        known.push((executed.clone(), vector.clone()));
         if number % 7 == 0 || again {
             let last = sure!(log.last_cuts(&layout.feed));
             assert!(last.first().is_none_or(|first| first.full));
