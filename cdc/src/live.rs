@@ -13,6 +13,7 @@ use crate::decode::net::{FeedNet, Span as Written};
 use crate::decode::plan::Plan;
 use crate::encode::Encoder;
 use crate::feed::Feed;
+use crate::json::{self, BadJson};
 
 /// Everything that judging the rows of one event needs.
 pub(crate) struct Judge<'a> {
@@ -23,7 +24,11 @@ pub(crate) struct Judge<'a> {
     pub(crate) net: &'a mut FeedNet,
     /// A buffer for JSON text.
     pub(crate) json: &'a mut Vec<u8>,
+    /// Slots that the after image at hand holds as differences to the before image.
+    pub(crate) partial: &'a mut Vec<u16>,
 }
+
+const DIFFERENCE_TO_NULL: BadJson = BadJson("a difference to NULL");
 
 /// How many predicate columns are evaluated without an allocation.
 const FEW: usize = 8;
@@ -32,7 +37,7 @@ impl Judge<'_> {
     /// An inserted row.
     pub(crate) fn insert(&mut self, after: &[Span]) -> Result<(), DecodeError> {
         if self.is_live(after)? {
-            let row = self.row(after)?;
+            let row = self.row(after, None)?;
             self.change(after, None, Some(row))?;
         }
         Ok(())
@@ -41,7 +46,7 @@ impl Judge<'_> {
     /// A deleted row.
     pub(crate) fn delete(&mut self, before: &[Span]) -> Result<(), DecodeError> {
         if self.is_live(before)? {
-            let row = self.row(before)?;
+            let row = self.row(before, None)?;
             self.change(before, Some(row), None)?;
         }
         Ok(())
@@ -50,9 +55,13 @@ impl Judge<'_> {
     /// An updated row.
     pub(crate) fn update(&mut self, before: &[Span], after: &[Span]) -> Result<(), DecodeError> {
         let body = self.body;
+        let partial = &*self.partial;
         let same = |slot: &u16| {
-            let slot = usize::from(*slot);
-            before[slot].of(body) == after[slot].of(body)
+            let after = after[usize::from(*slot)].of(body);
+            if !partial.is_empty() && partial.contains(slot) {
+                return after == Some(&[]);
+            }
+            before[usize::from(*slot)].of(body) == after
         };
         let same_row = self.plan.exported.iter().all(same);
         let same_key = self.plan.key.iter().all(same);
@@ -69,10 +78,10 @@ impl Judge<'_> {
         if !was && !is || was && is && same_row && same_key {
             return Ok(());
         }
-        let was = was.then(|| self.row(before)).transpose()?;
+        let was = was.then(|| self.row(before, None)).transpose()?;
         let is = match (is, was) {
             (true, Some(row)) if same_row => Some(row),
-            (true, _) => Some(self.row(after)?),
+            (true, _) => Some(self.row(after, Some(before))?),
             (false, _) => None,
         };
         if same_key {
@@ -120,26 +129,39 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn row(&mut self, spans: &[Span]) -> Result<Written, DecodeError> {
+    /// Writes the row of an image; `before` is what the differences in it refer to.
+    fn row(&mut self, spans: &[Span], before: Option<&[Span]>) -> Result<Written, DecodeError> {
         let Judge {
             plan,
             body,
             encoder,
             net,
             json,
+            partial,
             ..
         } = self;
         net.write(|out| {
             for (index, &slot) in plan.exported.iter().enumerate() {
                 let value = plan.value(slot, spans, body)?;
-                match value {
-                    Value::Bytes(binary) if plan.is_json(slot) => {
-                        json.clear();
-                        crate::decode::json::text(binary, json)?;
-                        encoder.field(index, &Value::Bytes(json), out)?;
-                    }
-                    value => encoder.field(index, &value, out)?,
+                let Value::Bytes(binary) = value else {
+                    encoder.field(index, &value, out)?;
+                    continue;
+                };
+                if !plan.is_json(slot) {
+                    encoder.field(index, &value, out)?;
+                    continue;
                 }
+                json.clear();
+                match before {
+                    Some(before) if partial.contains(&slot) => {
+                        match before[usize::from(slot)].of(body) {
+                            Some(before) => json::apply(before, binary, json)?,
+                            None => return Err(DIFFERENCE_TO_NULL.into()),
+                        }
+                    }
+                    _ => json::text(binary, json)?,
+                }
+                encoder.field(index, &Value::Bytes(json), out)?;
             }
             Ok(())
         })

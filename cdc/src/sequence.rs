@@ -234,6 +234,25 @@ impl Sequence {
             .sum();
     }
 
+    /// Begins the next epoch with the content as it is. Nothing may be pending.
+    pub fn begin_epoch(&mut self, epoch: Epoch, lost_tail: bool) {
+        assert!(epoch > self.version.epoch(), "epochs only rise");
+        assert!(
+            !self.has_pending(),
+            "what is pending belongs to the epoch before"
+        );
+        self.version = epoch.start();
+        self.lost_tail = lost_tail;
+        for feed in &mut self.feeds {
+            feed.last_cut = None;
+            feed.idle = feed.layout.all().collect();
+            for bucket in &mut feed.buckets {
+                bucket.d = epoch.start();
+                bucket.prev = epoch.start();
+            }
+        }
+    }
+
     /// A scan agreed with the content at the last version.
     pub fn prove(&mut self, feed: usize, at: i64) {
         self.feeds[feed].proven = Some(Proven {

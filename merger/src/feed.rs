@@ -63,6 +63,7 @@ struct Run {
     waiting: VecDeque<(CutRecord, u64)>,
     cuts: Option<(Token, CutsHead)>,
     cuts_next: u64,
+    cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
     cleaned_at: Instant,
@@ -177,6 +178,7 @@ impl FeedMerger {
             waiting: VecDeque::new(),
             cuts,
             cuts_next,
+            cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
             cleaned_at: Instant::now(),
@@ -233,7 +235,7 @@ impl FeedMerger {
                     return;
                 };
                 let (outcome, classified) = shard.record(self.lineage, record);
-                shard.parts.passed(shard.state.d);
+                shard.parts.passed(&shard.state);
                 if let Some(trouble) = trouble(&outcome) {
                     warn!(feed = %self.feed.name, %bucket, offset = offset.0, trouble, "a record does not touch the chain");
                 }
@@ -426,6 +428,14 @@ impl FeedMerger {
         {
             return Ok(());
         }
+        let same = run
+            .cuts
+            .as_ref()
+            .is_some_and(|(_, held)| held.cut.version == cut.version);
+        if same && run.cuts_moved.elapsed() < self.settings.history_every {
+            return Ok(());
+        }
+        run.cuts_moved = Instant::now();
         failpoint("cuts head");
         let next = CutsHead {
             cut,
@@ -506,6 +516,11 @@ impl FeedMerger {
         run.cleaned_at = Instant::now();
         let window = i64::try_from(self.settings.history_window.as_micros()).unwrap_or(i64::MAX);
         let to = clock::now().saturating_sub(window);
+        self.clean_lines(&run.shards, to).await?;
+        Ok(())
+    }
+
+    async fn clean_lines(&self, shards: &[Shard], to: i64) -> Result<(), Trouble> {
         let lines = self
             .store
             .history(&self.feed.name, 0, to, CLEAN_MAX)
@@ -519,7 +534,7 @@ impl FeedMerger {
                     .segment
                     .and_then(|segment| head::segment_from_wire(segment).ok())
             {
-                let named = run.shards.iter().filter_map(|shard| shard.head.as_ref());
+                let named = shards.iter().filter_map(|shard| shard.head.as_ref());
                 assert!(
                     !named
                         .flat_map(|(_, head)| head.segments())

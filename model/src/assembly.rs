@@ -77,9 +77,9 @@ pub struct Loaded {
     pub commits: Vec<Commit>,
 }
 
-/// The content from the store does not add up to the digest of its head.
+/// The content from the store does not add up to the version and digest of its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("bucket {bucket}: base and deltas do not give the head's digest")]
+#[error("bucket {bucket}: base and deltas do not give the head's version and digest")]
 pub struct LoadError {
     /// Which.
     pub bucket: Bucket,
@@ -206,6 +206,12 @@ impl Assembly {
         if !past {
             return Ok(());
         }
+        let ascends = commits.is_sorted_by(|a, b| a.version < b.version)
+            && commits.first().is_none_or(|first| base_d < first.version);
+        let ends = commits.last().map_or(base_d, |last| last.version);
+        if !ascends || ends != state.d {
+            return Err(LoadError { bucket });
+        }
         let digests = base.iter().map(|(key, row)| Digest::of(key, row));
         let base_sum = crate::fold::sum_of(digests);
         let sums = replay(base_sum, &base, &commits).ok_or(LoadError { bucket })?;
@@ -281,14 +287,21 @@ impl Assembly {
     /// Takes one cut record.
     pub fn cut(&mut self, cut: &CutRecord) -> Admitted {
         let admitted = admit(self.lineage, self.layout.count(), &mut self.taken, cut);
+        if cut.lineage == self.lineage && admitted != Admitted::Fork {
+            // Also one that follows a hole knows which data exist.
+            for (bucket, d) in &cut.touched {
+                if let Some(held) = self.buckets.get_mut(bucket.index()) {
+                    held.state.claim(*d);
+                }
+            }
+        }
         match admitted {
             Admitted::Taken => {
                 for (bucket, d) in &cut.touched {
-                    if let Some(held) = self.buckets.get_mut(bucket.index()) {
-                        held.state.claim(*d);
-                        if held.shown.d != *d {
-                            self.dirty.insert(*bucket);
-                        }
+                    if let Some(held) = self.buckets.get(bucket.index())
+                        && held.shown.d != *d
+                    {
+                        self.dirty.insert(*bucket);
                     }
                 }
                 if cut.full {
@@ -469,10 +482,11 @@ impl Held {
         if at == d || planted(Bug::VectorUnchecked) || planted(Bug::LaterNotHeld) {
             return Ok((take, sum));
         }
-        // A jump beyond the cut (a reload, a Replace) waits for a cut beyond it; a commit that the cut
-        // does not know contradicts it.
+        // A jump beyond the cut (a reload, a Replace) waits for a cut beyond it. A commit that the cut does not know
+        // contradicts it, and so does a chain that is complete through the cut without the commit that it names.
         let jumped_past = self.jumped && take == 0 && at > version;
-        if at > d && !jumped_past {
+        let contradicts = at > d || self.state.through >= version;
+        if contradicts && !jumped_past {
             Err(Hold::Forked(bucket))
         } else {
             Err(Hold::Reading(bucket))

@@ -115,28 +115,27 @@ pub fn admit(
         {
             return known;
         }
-        let mut vector = vec![cut.epoch().start(); buckets];
-        let mut named = 0;
+        let mut named = vec![None; buckets];
         for (bucket, d) in &cut.touched {
-            if let Some(slot) = vector.get_mut(bucket.index()) {
-                *slot = *d;
-                named += 1;
+            if let Some(slot) = named.get_mut(bucket.index()) {
+                *slot = Some(*d);
             }
         }
-        if named != buckets || cut.touched.len() != buckets {
+        let Some(vector) = named.into_iter().collect() else {
             return Admitted::Hole;
-        }
+        };
         // An epoch that lost a tail is told so until the next one.
-        let lost_tail = cut.lost_tail
-            || taken
-                .as_ref()
-                .is_some_and(|held| held.lost_tail && held.version.epoch() == cut.epoch());
+        let same_epoch = (taken.as_ref()).filter(|held| held.version.epoch() == cut.epoch());
+        let lost_tail = cut.lost_tail || same_epoch.is_some_and(|held| held.lost_tail);
+        let source_time = same_epoch.map_or(cut.source_time, |held| {
+            held.source_time.max(cut.source_time)
+        });
         *taken = Some(Taken {
             version: cut.version,
             vector,
             executed: Arc::new(cut.executed.clone()),
             commit_time: cut.commit_time,
-            source_time: cut.source_time,
+            source_time,
             gtid: cut.gtid,
             digest: cut.digest,
             count: cut.count,
@@ -172,6 +171,7 @@ pub fn admit(
     held.digest = cut.digest;
     held.count = cut.count;
     held.proven = held.proven.max(cut.proven);
+    held.lost_tail |= cut.lost_tail;
     held.position.clone_from(&cut.position);
     Admitted::Taken
 }
@@ -192,5 +192,6 @@ fn against(held: &mut Taken, cut: &CutRecord) -> Option<Admitted> {
     }
     held.source_time = held.source_time.max(cut.source_time);
     held.proven = held.proven.max(cut.proven);
+    held.lost_tail |= cut.lost_tail;
     Some(Admitted::Merged)
 }

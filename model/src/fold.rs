@@ -195,7 +195,7 @@ fn fold_commits(
     }
     state.epoch = record.epoch;
     state.d = last.max(state.d);
-    state.through = state.through.max(record.through);
+    state.through = state.through.max(record.through).max(state.d);
     state.digest = after.digest;
     state.count = after.count;
     Outcome::Folded { first, sums }
@@ -257,7 +257,7 @@ fn fold_carry(state: &mut BucketState, record: &Record, old: Version, newer: boo
         };
     }
     let ours = agrees && state.d == old;
-    if !(ours || planted(Bug::CarryUnchecked)) {
+    if !ours && !planted(Bug::CarryUnchecked) {
         return Outcome::Gap;
     }
     *state = BucketState {

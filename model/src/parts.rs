@@ -1,8 +1,12 @@
 //! Records too large for one log entry travel in numbered parts: cut here, put together there.
+//!
+//! Every part carries the whole record's `through`: with what it follows it says which commits the set holds, and so
+//! tells it from another set of the same reader. Digest and count are the last part's.
 
 use crate::event::{Body, Commit, Record};
+use crate::fold::BucketState;
 use crate::plant::{Bug, planted};
-use crate::version::{Epoch, Version};
+use crate::version::Version;
 
 /// Splits a record so that no part holds more than about `size_max` bytes of keys and rows.
 pub fn split(record: Record, size_max: usize) -> Vec<Record> {
@@ -95,13 +99,23 @@ const SETS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 struct Set {
-    reader_id: u64,
-    epoch: Epoch,
-    first: Version,
     /// Where in the log the set began; the caller's next offset stays here.
     offset: u64,
     next: u32,
     whole: Record,
+}
+
+impl Set {
+    /// Whether it is a part of this set's record.
+    fn is_of(&self, part: &Record) -> bool {
+        let of = |record: &Record| {
+            (
+                (record.lineage, record.reader_id, record.epoch),
+                (follows(record), record.through, record.parts),
+            )
+        };
+        of(&self.whole) == of(part)
+    }
 }
 
 impl Parts {
@@ -111,41 +125,38 @@ impl Parts {
         if record.parts <= 1 {
             return Some(record);
         }
-        let first = first_version(&record);
-        let same = |set: &Set| {
-            set.reader_id == record.reader_id && set.epoch == record.epoch && set.first == first
-        };
+        let same = self.sets.iter().position(|set| set.is_of(&record));
         if record.part == 0 {
-            self.sets.retain(|set| set.reader_id != record.reader_id);
+            if same.is_some() {
+                // A repeat: what follows it is known, or comes again too.
+                return None;
+            }
+            self.sets
+                .retain(|set| set.whole.reader_id != record.reader_id);
             if self.sets.len() == SETS_MAX {
                 self.sets.remove(0);
             }
-            let (reader_id, epoch) = (record.reader_id, record.epoch);
             if planted(Bug::PartsIncomplete) {
                 return Some(record);
             }
             self.sets.push(Set {
-                reader_id,
-                epoch,
-                first,
                 offset,
                 next: 1,
                 whole: record,
             });
             return None;
         }
-        let at = self.sets.iter().position(same)?;
+        let at = same?;
         if record.part < self.sets[at].next {
             return None;
         }
-        if record.part > self.sets[at].next || record.parts != self.sets[at].whole.parts {
+        if record.part > self.sets[at].next {
             self.sets.remove(at);
             return None;
         }
         let last = record.part + 1 == record.parts;
         let set = &mut self.sets[at];
         set.next += 1;
-        set.whole.through = record.through;
         set.whole.digest = record.digest;
         set.whole.count = record.count;
         set.whole.source_time = record.source_time;
@@ -159,9 +170,19 @@ impl Parts {
         Some(whole)
     }
 
-    /// Gives up sets that the chain has passed: `d` is the bucket's last data version now.
-    pub fn passed(&mut self, d: Version) {
-        self.sets.retain(|set| set.first > d);
+    /// Gives up sets that the chain has passed: whatever they hold, it is known already. `state` is the bucket's now.
+    pub fn passed(&mut self, state: &BucketState) {
+        self.sets.retain(|set| {
+            let whole = &set.whole;
+            let news = match &whole.body {
+                // Not its first version: the rest of a set may lie beyond what another reader has written.
+                Body::Commits { .. } => whole.through > state.through,
+                // At our version it may be what ends a fork.
+                Body::Replace { d, .. } => *d >= state.d,
+                Body::Carry { .. } => false,
+            };
+            whole.epoch > state.epoch || (whole.epoch == state.epoch && news)
+        });
     }
 
     /// The lowest log offset that a held set needs, if any: a stored offset must not pass it.
@@ -170,12 +191,12 @@ impl Parts {
     }
 }
 
-fn first_version(record: &Record) -> Version {
+/// What a record goes on from; the same in each of its parts.
+fn follows(record: &Record) -> (u8, Version) {
     match &record.body {
-        // A set is told by what it follows: the first commit of a later part is a later one.
-        Body::Commits { prev, .. } => prev.next().unwrap_or(*prev),
-        Body::Replace { d, .. } => *d,
-        Body::Carry { .. } => record.epoch.start(),
+        Body::Commits { prev, .. } => (0, *prev),
+        Body::Replace { d, .. } => (1, *d),
+        Body::Carry { old } => (2, *old),
     }
 }
 
@@ -193,7 +214,7 @@ fn append(whole: &mut Body, part: Body) {
             }
         }
         (Body::Replace { rows, .. }, Body::Replace { rows: more, .. }) => rows.extend(more),
-        // Parts of two kinds under one id: the digest of the last part will not fit.
+        // Parts of two kinds are never of one set.
         _ => {}
     }
 }

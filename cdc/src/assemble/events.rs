@@ -7,7 +7,7 @@ use super::payload::{Payload, Stop, Unpacker};
 use super::query::{Control, Query};
 use super::{Assembler, Fault, current, xa};
 use crate::change::Step;
-use crate::ddl::{Ddl, Statement};
+use crate::ddl::{Statement, Verdict};
 use crate::decode::DecodeError;
 
 impl Assembler {
@@ -78,13 +78,14 @@ impl Assembler {
         let outcome = self.decoder.rows(kind, body, &mut self.net);
         self.judge(outcome)?;
 
-        let (held, limit) = (self.net.bytes(), self.limits.transaction_bytes);
-        if held == 0 {
+        if self.net.is_empty() {
             return Ok(());
         }
+        let held = self.net.bytes().saturating_add(self.prepared.bytes());
+        let limit = self.limits.transaction_bytes;
         let group = current(&mut self.group)?;
         group.touched = true;
-        if held.saturating_add(self.prepared.bytes()) > limit {
+        if held > limit {
             group.break_off(format!(
                 "what it changed in captured tables takes more than {limit} bytes of memory, together with XA \
                  transactions that are prepared"
@@ -133,13 +134,13 @@ impl Assembler {
                 }
             }
             Control::XaCommit(xid) => {
-                match self.prepared.remove(&xid) {
-                    Some(net) => self.net = net,
-                    None => group.break_off(format!(
+                let changes = self.prepared.remove(&xid);
+                if changes.is_none() {
+                    group.break_off(format!(
                         "XA COMMIT {xid}, whose rows were prepared before the stream began or given up"
-                    )),
+                    ));
                 }
-                self.end(steps);
+                self.end_with(changes.unwrap_or_default(), steps);
             }
             Control::XaRollback(xid) => {
                 self.prepared.remove(&xid);
@@ -158,8 +159,8 @@ impl Assembler {
             sql_mode: query.sql_mode,
         });
         match verdict {
-            Ddl::Ignorable | Ddl::SchemaOnly => {}
-            Ddl::ContentChanging { what } | Ddl::Unknown { what } => {
+            Verdict::Ignorable | Verdict::SchemaOnly => {}
+            Verdict::ContentChanging { what } | Verdict::Unknown { what } => {
                 group.break_off(format!("{what}: {}", excerpt(query.text)));
             }
         }
@@ -186,8 +187,8 @@ impl Assembler {
                 ));
             }
             if group.broken.is_none() {
-                self.prepared
-                    .hold(xid, group.gtid, std::mem::take(&mut self.net));
+                let gtid = group.gtid;
+                self.prepared.hold(xid, gtid, self.net.take());
             }
         }
         self.end(steps);

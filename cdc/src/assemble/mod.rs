@@ -23,20 +23,20 @@ mod xa;
 
 use std::sync::Arc;
 
-use onair_model::Gtid;
+use onair_model::{Gtid, GtidSet};
 
 use self::body::Malformed;
 use self::group::Group;
 use self::kind::Named;
 use self::mariadb::Inflater;
 use self::payload::Unpacker;
-use self::xa::Prepared;
 pub use self::xa::Xid;
+use self::xa::{Changes, Prepared};
 use crate::change::{Step, Transaction};
 use crate::ddl::Classifier;
 use crate::decode::{Decoder, Net};
 use crate::feed::Feed;
-use crate::source::{Dialect, RawEvent};
+use crate::source::{Dialect, RawEvent, RowMetadata};
 
 /// How much a transaction may cost before it is given up as a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Memory that is kept for the next transaction's rows.
+const NET_KEPT: usize = 16 << 20;
 
 /// Why a stream cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,13 @@ impl AssembleError {
     }
 }
 
+/// See [`Assembler::with_beginning`].
+#[derive(Debug)]
+struct CatchingUp {
+    delivered: GtidSet,
+    executed: GtidSet,
+}
+
 /// Makes transactions of events. See the module.
 #[derive(Debug)]
 pub struct Assembler {
@@ -99,6 +109,8 @@ pub struct Assembler {
     prepared: Prepared,
     unpacker: Unpacker,
     inflater: Inflater,
+    /// Until the stream has delivered what there was when it began.
+    catching_up: Option<CatchingUp>,
     /// The last group that ended, for errors.
     last: Option<Gtid>,
 }
@@ -107,8 +119,8 @@ impl Assembler {
     /// An assembler for one connection; the feeds' order gives their index in [`Transaction::changes`].
     pub fn new(feeds: Arc<[Arc<Feed>]>, dialect: Dialect, limits: Limits) -> Self {
         Assembler {
-            decoder: Decoder::new(feeds.clone()),
-            classifier: Classifier::new(feeds),
+            classifier: Classifier::new(&feeds, RowMetadata::default()),
+            decoder: Decoder::new(feeds).speaking(dialect),
             dialect,
             limits,
             group: None,
@@ -116,8 +128,28 @@ impl Assembler {
             prepared: Prepared::default(),
             unpacker: Unpacker::default(),
             inflater: Inflater::default(),
+            catching_up: None,
             last: None,
         }
+    }
+
+    /// Says what table maps tell of columns; [`RowMetadata::Minimal`] until then, which is never wrong, but has every
+    /// change of a captured table's definition end the epoch.
+    pub fn with_metadata(mut self, metadata: RowMetadata) -> Self {
+        self.classifier = Classifier::new(self.decoder.feeds(), metadata);
+        self.decoder = self.decoder.requiring_names(metadata == RowMetadata::Full);
+        self
+    }
+
+    /// Holds heartbeats back until all of `executed`, what the server had when the stream began after `from`, has
+    /// come. MySQL sends one after having skipped what we have, just before what we have not: it says that nothing
+    /// else is to be had, and is wrong.
+    pub fn with_beginning(mut self, from: GtidSet, executed: GtidSet) -> Self {
+        self.catching_up = Some(CatchingUp {
+            delivered: from,
+            executed,
+        });
+        self
     }
 
     /// XA transactions that are prepared and neither committed nor rolled back, oldest first, with the GTID of
@@ -143,9 +175,7 @@ impl Assembler {
 
         match (event.kind, self.dialect) {
             (kind::HEARTBEAT, _) | (kind::HEARTBEAT_V2, Mysql) => {
-                if self.group.is_none() {
-                    steps(Step::Heartbeat);
-                }
+                self.heartbeat(steps);
                 return Ok(());
             }
             // About the file, not about a transaction. The statement's text for people: sent only on request, so
@@ -167,6 +197,10 @@ impl Assembler {
                     what: "the source writes transactions without a GTID".to_owned(),
                     remedy: "set gtid_mode = ON on the source, step by step as MySQL's manual says",
                 });
+            }
+            // A server that decrypts what it sends marks it as ignorable.
+            (kind::START_ENCRYPTION, Mariadb) if event.flags & kind::IGNORABLE_FLAG != 0 => {
+                return self.between(event.kind, steps);
             }
             (kind::START_ENCRYPTION, Mariadb) => {
                 return Err(Fault::Refused {
@@ -218,13 +252,31 @@ impl Assembler {
         }
     }
 
+    fn heartbeat(&mut self, steps: &mut impl FnMut(Step)) {
+        self.catching_up
+            .take_if(|beginning| beginning.delivered.contains_set(&beginning.executed));
+        if self.group.is_none() && self.catching_up.is_none() {
+            steps(Step::Heartbeat);
+        }
+    }
+
     /// Ends the group, if there is one.
     fn end(&mut self, steps: &mut impl FnMut(Step)) {
+        let changes = self.net.take();
+        self.end_with(changes, steps);
+    }
+
+    fn end_with(&mut self, changes: Changes, steps: &mut impl FnMut(Step)) {
+        if self.net.bytes() > NET_KEPT {
+            self.net.clear();
+        }
         let Some(group) = self.group.take() else {
             return;
         };
         self.last = Some(group.gtid);
-        let changes = self.net.take();
+        if let Some(beginning) = &mut self.catching_up {
+            beginning.delivered.insert(&group.gtid);
+        }
         steps(match group.broken {
             Some(reason) => Step::Barrier {
                 gtid: Some(group.gtid),

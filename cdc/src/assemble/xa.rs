@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use onair_model::Gtid;
+use onair_model::{Gtid, Row};
 
 use super::body::{Body, Malformed};
-use crate::decode::Net;
+use crate::change::KeyChange;
 
 /// A transaction id of the X/Open standard: format, global part, branch part.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,41 +111,71 @@ pub(super) fn prepare(body: &[u8]) -> Result<(Xid, bool), Malformed> {
     Ok((xid, one_phase))
 }
 
-/// The prepared transactions that are neither committed nor rolled back, with their rows, oldest first.
+/// The prepared transactions that are neither committed nor rolled back, with their changes, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     /// Few: a search costs less than an index.
-    open: Vec<(Xid, Gtid, Net)>,
+    open: Vec<Held>,
     bytes: usize,
 }
 
+#[derive(Debug)]
+struct Held {
+    xid: Xid,
+    /// Of its PREPARE.
+    gtid: Gtid,
+    changes: Changes,
+    bytes: usize,
+}
+
+/// As in [`Transaction::changes`](crate::change::Transaction::changes).
+pub(super) type Changes = Vec<(usize, Vec<KeyChange>)>;
+
 impl Prepared {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Xid, Gtid)> {
-        self.open.iter().map(|(xid, gtid, _)| (xid, *gtid))
+        self.open.iter().map(|held| (&held.xid, held.gtid))
     }
 
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
 
-    /// Memory that the held rows take.
+    /// Memory that the held changes take.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     pub(super) fn contains(&self, xid: &Xid) -> bool {
-        self.open.iter().any(|(open, ..)| open == xid)
+        self.open.iter().any(|held| held.xid == *xid)
     }
 
-    pub(super) fn hold(&mut self, xid: Xid, gtid: Gtid, net: Net) {
-        self.bytes += net.bytes();
-        self.open.push((xid, gtid, net));
+    pub(super) fn hold(&mut self, xid: Xid, gtid: Gtid, changes: Changes) {
+        let bytes = changes
+            .iter()
+            .flat_map(|(_, changes)| changes)
+            .map(size)
+            .sum();
+        self.bytes += bytes;
+        self.open.push(Held {
+            xid,
+            gtid,
+            changes,
+            bytes,
+        });
     }
 
-    pub(super) fn remove(&mut self, xid: &Xid) -> Option<Net> {
-        let at = self.open.iter().position(|(open, ..)| open == xid)?;
-        let (.., net) = self.open.remove(at);
-        self.bytes -= net.bytes();
-        Some(net)
+    pub(super) fn remove(&mut self, xid: &Xid) -> Option<Changes> {
+        let at = self.open.iter().position(|held| held.xid == *xid)?;
+        let held = self.open.remove(at);
+        self.bytes -= held.bytes;
+        Some(held.changes)
     }
+}
+
+fn size(change: &KeyChange) -> usize {
+    let row = |row: &Option<Row>| row.as_ref().map_or(0, |row| row.bytes().len());
+    size_of::<KeyChange>()
+        + change.key.with_bytes(<[u8]>::len)
+        + row(&change.before)
+        + row(&change.after)
 }

@@ -9,11 +9,12 @@
 mod bytes;
 mod collation;
 pub(crate) mod image;
-pub(crate) mod json;
 pub(crate) mod net;
 pub(crate) mod plan;
 mod rows;
 mod table_map;
+#[cfg(test)]
+mod tests;
 mod value;
 mod wire;
 
@@ -26,9 +27,13 @@ use self::rows::{Deed, Head, NO_TABLE, Shape};
 use self::table_map::{Columns, Described, Header};
 use crate::encode::{Encoder, Misfit};
 use crate::feed::{Feed, TableName};
+use crate::json::BadJson;
 use crate::live::Judge;
 use crate::source::Dialect;
 
+pub(crate) use self::value::bin_to_decimal;
+
+pub use self::collation::name as collation_name;
 pub use self::net::Net;
 
 /// Decodes the rows events of one stream for a set of feeds.
@@ -36,6 +41,7 @@ pub use self::net::Net;
 pub struct Decoder {
     feeds: Arc<[Arc<Feed>]>,
     dialect: Dialect,
+    names_required: bool,
     /// One a feed.
     encoders: Vec<Encoder>,
     /// The feeds of each captured table.
@@ -61,6 +67,7 @@ struct Scratch {
     before: Vec<Span>,
     after: Vec<Span>,
     json: Vec<u8>,
+    partial: Vec<u16>,
 }
 
 /// Table maps kept; beyond it all are compiled anew.
@@ -83,6 +90,12 @@ impl From<Misfit> for DecodeError {
     }
 }
 
+impl From<BadJson> for DecodeError {
+    fn from(bad: BadJson) -> Self {
+        DecodeError::Damaged(bad.to_string())
+    }
+}
+
 impl Decoder {
     /// A decoder of MySQL's events for these feeds; their index here is the index in [`Net::take`].
     pub fn new(feeds: Arc<[Arc<Feed>]>) -> Self {
@@ -98,6 +111,7 @@ impl Decoder {
             encoders: feeds.iter().map(|feed| Encoder::new(feed)).collect(),
             feeds,
             dialect: Dialect::Mysql,
+            names_required: false,
             tables,
             known: Vec::new(),
             told: Vec::new(),
@@ -110,6 +124,15 @@ impl Decoder {
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
+        self.known.clear();
+        self
+    }
+
+    /// The same, of a source whose table maps tell the names of columns: one that does not is a barrier then, since
+    /// a definition that has changed meanwhile cannot be told from places alone.
+    #[must_use]
+    pub fn requiring_names(mut self, required: bool) -> Self {
+        self.names_required = required;
         self.known.clear();
         self
     }
@@ -167,6 +190,11 @@ impl Decoder {
             ))
         })?;
         let described = Described::read(&columns, self.dialect)?;
+        if self.names_required && described.names.is_none() {
+            return Err(DecodeError::Barrier(format!(
+                "{name}: its table map no longer tells the names of columns: binlog_row_metadata was FULL and is not"
+            )));
+        }
         let plan = |&index: &usize| {
             let feed = &self.feeds[index];
             Plan::compile(index, feed, &columns, &described, self.dialect)
@@ -201,9 +229,9 @@ impl Decoder {
         };
         let shape = Shape::read(&mut reader, deed, version_2)?;
         let start = body.len() - reader.rest().len();
-        if u32::try_from(body.len()).is_err() {
+        if i32::try_from(body.len()).is_err() {
             return Err(DecodeError::Damaged(
-                "4 GiB of rows in one event".to_owned(),
+                "more than 2 GiB of rows in one event".to_owned(),
             ));
         }
         for plan in &known.plans {
@@ -221,6 +249,7 @@ impl Decoder {
                 before,
                 after,
                 json,
+                partial,
             } = &mut self.scratch;
             let judge = Judge {
                 feed,
@@ -229,6 +258,7 @@ impl Decoder {
                 encoder: &mut self.encoders[plan.feed],
                 net: net.feed(plan.feed),
                 json,
+                partial,
             };
             images(judge, deed, start, before, after)?;
         }
@@ -246,6 +276,7 @@ fn images(
     let (plan, body) = (judge.plan, judge.body);
     before.resize(plan.cells.len(), Span::NULL);
     after.resize(plan.cells.len(), Span::NULL);
+    judge.partial.clear();
     let mut at = start;
     while at < body.len() {
         at = plan.walk.image(body, at, before)?;
@@ -257,11 +288,38 @@ fn images(
                 judge.update(before, after)?;
             }
             Deed::PartialUpdate => {
-                return Err(DecodeError::Barrier("partial JSON".to_owned()));
+                at = partial_columns(plan, body, at, judge.partial)?;
+                at = plan.walk.image(body, at, after)?;
+                judge.update(before, after)?;
+                judge.partial.clear();
             }
         }
     }
     Ok(())
+}
+
+/// Reads what stands before the after image of a partial update: options, and with the lowest one set a bit a
+/// JSON column. Returns where the image begins.
+fn partial_columns(
+    plan: &Plan,
+    body: &[u8],
+    at: usize,
+    partial: &mut Vec<u16>,
+) -> Result<usize, DecodeError> {
+    let mut reader = Reader::new(body.get(at..).unwrap_or_default());
+    let options = reader.lenenc()?;
+    if options > 1 {
+        let text = format!("options {options:#x} of a partial update");
+        return Err(DecodeError::Damaged(text));
+    }
+    partial.clear();
+    if options == 1 {
+        let bits = reader.take(plan.json.len().div_ceil(8))?;
+        let slots = plan.json.iter().enumerate();
+        let slots = slots.filter(|(i, _)| bits[i / 8] >> (i % 8) & 1 == 1);
+        partial.extend(slots.filter_map(|(_, slot)| *slot));
+    }
+    Ok(body.len() - reader.rest().len())
 }
 
 fn absent_column(feed: &Feed, plan: &Plan, ordinal: usize) -> DecodeError {

@@ -207,7 +207,7 @@ impl Match<'_> {
 
     fn same_labels(&self, was: &[std::sync::Arc<str>], now: &[&[u8]], place: usize) -> bool {
         let charset = match self.described.collation(place) {
-            Some(id) => collation::charset(self.dialect, id).and_then(Charset::named),
+            Some(id) => collation::charset(self.dialect, id).and_then(|name| Charset::named(&name)),
             None => Some(Charset::Utf8),
         };
         let Some(charset) = charset else {

@@ -1,6 +1,6 @@
 //! TABLE_MAP bodies: which table, its columns' forms, and the optional metadata that
 //! `binlog_row_metadata` adds. Formats: MySQL's `Table_map_event` in `rows_event.h`; MariaDB's are the same
-//! but for two sets of columns (see [`Described::read`]).
+//! but for one set of columns (see [`Described::read`]).
 
 use super::DecodeError;
 use super::bytes::{Reader, Short};
@@ -81,15 +81,15 @@ pub(super) struct Described<'a> {
 }
 
 impl<'a> Described<'a> {
-    /// Reads the metadata. MariaDB tells a sign for YEAR and a collation for GEOMETRY, MySQL does not.
+    /// Reads the metadata. MariaDB tells a collation for GEOMETRY, too, MySQL does not.
     pub(super) fn read(columns: &Columns<'a>, dialect: Dialect) -> Result<Self, DecodeError> {
-        let mariadb = dialect == Dialect::Mariadb;
+        let geometry = dialect == Dialect::Mariadb;
         let ordinals = |wanted: &dyn Fn(Wire) -> bool| -> Vec<usize> {
             let wires = columns.wires.iter().enumerate();
             wires.filter(|(_, w)| wanted(**w)).map(|(i, _)| i).collect()
         };
-        let numeric = ordinals(&|w| w.is_numeric(mariadb));
-        let character = ordinals(&|w| w.is_character(mariadb));
+        let numeric = ordinals(&Wire::is_numeric);
+        let character = ordinals(&|w| w.is_character(geometry));
         let labelled = ordinals(&|w| matches!(w, Wire::Enum { .. } | Wire::Set { .. }));
         let mut described = Described::default();
         let mut reader = columns.optional;

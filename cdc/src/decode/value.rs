@@ -176,6 +176,14 @@ fn time(wire: Wire, raw: &[u8]) -> Result<i64, BadValue> {
     (micros.abs() <= LIMIT).then_some(micros).ok_or(BadValue)
 }
 
+/// The decimal in `raw`, if it is one of this precision and scale.
+pub(crate) fn bin_to_decimal(precision: u8, scale: u8, raw: &[u8]) -> Option<Decimal> {
+    if precision == 0 || precision > 65 || scale > precision || scale > 38 {
+        return None;
+    }
+    decimal(precision, scale, raw).ok()
+}
+
 fn decimal(precision: u8, scale: u8, raw: &[u8]) -> Result<Decimal, BadValue> {
     let first = *raw.first().ok_or(BadValue)?;
     let flip = if first & 0x80 == 0 { 0xff } else { 0 };

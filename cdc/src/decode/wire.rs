@@ -243,13 +243,12 @@ impl Wire {
         }
     }
 
-    /// Whether the table map tells a sign for it; MariaDB does so for YEAR, too.
-    pub(super) fn is_numeric(self, year: bool) -> bool {
-        match self {
-            Wire::Int(_) | Wire::Decimal { .. } | Wire::Float | Wire::Double => true,
-            Wire::Year => year,
-            _ => false,
-        }
+    /// Whether the table map tells a sign for it.
+    pub(super) fn is_numeric(self) -> bool {
+        matches!(
+            self,
+            Wire::Int(_) | Wire::Decimal { .. } | Wire::Float | Wire::Double | Wire::Year
+        )
     }
 
     /// Whether the table map tells a collation for it; MariaDB does so for GEOMETRY, too.

@@ -31,6 +31,15 @@ pub(super) struct Limits {
     pub(super) transactions: u64,
 }
 
+/// Why a file was opened.
+#[derive(Clone, Copy, Debug)]
+enum Opened {
+    /// The server started.
+    Start,
+    /// The one before was full or closed.
+    Rotation,
+}
+
 /// One file.
 #[derive(Debug)]
 pub(super) struct File {
@@ -86,7 +95,7 @@ impl Binlog {
             held_bytes: 0,
             held_transactions: 0,
         };
-        binlog.open(purged, timestamp);
+        binlog.open(purged, timestamp, Opened::Start);
         binlog
     }
 
@@ -96,6 +105,14 @@ impl Binlog {
 
     pub(super) fn files(&self) -> impl DoubleEndedIterator<Item = &File> {
         self.files.iter()
+    }
+
+    /// The newest transaction, if one is held.
+    pub(super) fn newest(&self) -> Option<&Logged> {
+        self.files
+            .iter()
+            .rev()
+            .find_map(|file| file.transactions.last())
     }
 
     /// A file that is still held.
@@ -150,13 +167,21 @@ impl Binlog {
             file.size += bytes.len() as u64;
             file.rotate = Some(bytes.into());
         }
-        self.open(written.clone(), timestamp);
+        self.open(written.clone(), timestamp, Opened::Rotation);
     }
 
     /// Opens another file without closing the newest: what a server does after a crash.
-    pub(super) fn open(&mut self, written: GtidSet, timestamp: u32) {
+    pub(super) fn open_after_crash(&mut self, written: GtidSet, timestamp: u32) {
+        self.open(written, timestamp, Opened::Start);
+    }
+
+    fn open(&mut self, written: GtidSet, timestamp: u32, opened: Opened) {
         self.newest += 1;
-        let head = event::file_head(timestamp, &written);
+        let created = match opened {
+            Opened::Start => timestamp,
+            Opened::Rotation => 0,
+        };
+        let head = event::file_head(timestamp, created, &written);
         self.files.push_back(File {
             number: self.newest,
             size: (MAGIC.len() + head.len()) as u64,

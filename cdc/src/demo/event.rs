@@ -1,7 +1,8 @@
 //! Binlog events as MySQL 8.4 and 9.x write them: the common header and the bodies of the kinds that a
 //! row-based server with GTIDs and `binlog_row_metadata=FULL` produces.
 //!
-//! Formats: `libs/mysql/binlog/event/*.h` of the MySQL sources. Checksums are off, as after
+//! Formats: `libs/mysql/binlog/event/*.h` of the MySQL sources; compared byte by byte with what a MySQL 9.7 wrote
+//! for the same statements on the same tables. Checksums are off, as after
 //! `SET @source_binlog_checksum='NONE'`; the format description says so.
 
 use onair_model::GtidSet;
@@ -13,8 +14,8 @@ pub(super) const HEADER: usize = 19;
 pub(super) const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
 
 /// The server's version, as `@@version` gives it.
-pub(super) const VERSION: &str = "9.7.0-demo";
-const VERSION_NUMBER: u32 = 90_700;
+pub(super) const VERSION: &str = "9.7.4-demo";
+const VERSION_NUMBER: u32 = 90_704;
 
 /// `@@server_id` of the demo.
 pub(super) const SERVER_ID: u32 = 1;
@@ -147,17 +148,17 @@ impl GtidHeader {
     }
 }
 
-/// A transaction's length counts what its events take; this is what begins the rows of one.
+/// What begins a transaction that writes rows.
 pub(super) fn begin(events: &mut Events, thread: u32) {
     events.push(kind::QUERY, flag::SUPPRESS_USE, |out| {
-        query(thread, b"live", b"BEGIN", out);
+        query(thread, None, "BEGIN", out);
     });
 }
 
-/// A statement, e.g. DDL.
-pub(super) fn statement(events: &mut Events, thread: u32, database: &str, sql: &str) {
+/// A DDL statement, committed as one with the data dictionary.
+pub(super) fn ddl(events: &mut Events, thread: u32, xid: u64, sql: &str) {
     events.push(kind::QUERY, flag::NONE, |out| {
-        query(thread, database.as_bytes(), sql.as_bytes(), out);
+        query(thread, Some(xid), sql, out);
     });
 }
 
@@ -166,7 +167,8 @@ pub(super) fn xid(events: &mut Events, xid: u64) {
     events.push(kind::XID, flag::NONE, |out| out.extend(xid.to_le_bytes()));
 }
 
-fn query(thread: u32, database: &[u8], sql: &[u8], out: &mut Vec<u8>) {
+fn query(thread: u32, ddl_xid: Option<u64>, sql: &str, out: &mut Vec<u8>) {
+    const DATABASE: &[u8] = b"live";
     let mut vars = Vec::with_capacity(40);
     vars.push(0); // FLAGS2: autocommit and checks as they are by default
     vars.extend(0u32.to_le_bytes());
@@ -176,18 +178,22 @@ fn query(thread: u32, database: &[u8], sql: &[u8], out: &mut Vec<u8>) {
     vars.extend(b"std");
     vars.push(4); // CHARSET: client, connection, server: utf8mb4_0900_ai_ci
     vars.extend([255, 0, 255, 0, 255, 0]);
+    if let Some(xid) = ddl_xid {
+        vars.push(17); // DDL_LOGGED_WITH_XID
+        vars.extend(xid.to_le_bytes());
+    }
     vars.push(18); // DEFAULT_COLLATION_FOR_UTF8MB4
     vars.extend(255u16.to_le_bytes());
 
     out.extend(thread.to_le_bytes());
     out.extend(0u32.to_le_bytes()); // seconds that it took
-    out.push(database.len() as u8);
+    out.push(DATABASE.len() as u8);
     out.extend(0u16.to_le_bytes()); // error code
     out.extend((vars.len() as u16).to_le_bytes());
     out.extend(vars);
-    out.extend(database);
+    out.extend(DATABASE);
     out.push(0);
-    out.extend(sql);
+    out.extend(sql.as_bytes());
 }
 
 /// ROTATE: where to read on.
@@ -198,15 +204,16 @@ pub(super) fn rotate(events: &mut Events, flags: u16, name: &str) {
     });
 }
 
-/// What a file begins with after its magic: FORMAT_DESCRIPTION and PREVIOUS_GTIDS.
-pub(super) fn file_head(timestamp: u32, previous: &GtidSet) -> Vec<u8> {
+/// What a file begins with after its magic: FORMAT_DESCRIPTION and PREVIOUS_GTIDS. `created` is when the server
+/// started, if it started with this file, else 0.
+pub(super) fn file_head(timestamp: u32, created: u32, previous: &GtidSet) -> Vec<u8> {
     let mut events = Events::new(timestamp);
     events.push(kind::FORMAT_DESCRIPTION, flag::NONE, |out| {
         out.extend(4u16.to_le_bytes());
         let mut version = [0; 50];
         version[..VERSION.len()].copy_from_slice(VERSION.as_bytes());
         out.extend(version);
-        out.extend(timestamp.to_le_bytes());
+        out.extend(created.to_le_bytes());
         out.push(HEADER as u8);
         out.extend(POST_HEADERS);
         out.push(0); // checksum algorithm: none
@@ -228,7 +235,7 @@ pub(super) const CHECKSUM: usize = 4;
 
 /// Lengths of the fixed parts of event types 1 to 42.
 const POST_HEADERS: [u8; 42] = [
-    0, 13, 0, 8, 0, 0, 0, 0, 4, 0, 4, 0, 0, 0, 99, 0, 4, 26, 8, 0, 0, 0, 8, 8, 8, 2, 0, 0, 0, 10,
+    0, 13, 0, 8, 0, 0, 0, 0, 4, 0, 4, 0, 0, 0, 99, 0, 4, 26, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 10,
     10, 10, 42, 42, 0, 18, 52, 0, 10, 40, 0, 0,
 ];
 

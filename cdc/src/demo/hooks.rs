@@ -30,6 +30,18 @@ pub enum CommitOrder {
     Any,
 }
 
+/// What connections to the server are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Network {
+    /// They work.
+    #[default]
+    Up,
+    /// Open ones are broken, new ones refused.
+    Down,
+    /// Nothing comes over them any more, and nobody says so.
+    Hung,
+}
+
 /// All delays of a server. The default is none.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Hooks {

@@ -5,6 +5,7 @@
 //! is in memory: another [`DemoServer`] is another server, with a UUID of its own, so OnAir opens an epoch.
 
 mod binlog;
+mod commits;
 mod event;
 mod hooks;
 mod room;
@@ -23,18 +24,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use onair_model::GtidSet;
-use onair_model::predicate::Predicate;
 
-pub use self::hooks::{CommitOrder, Counts, Delay, Hooks};
+pub use self::hooks::{CommitOrder, Counts, Delay, Hooks, Network};
 pub use self::room::{Room, TITLE_MAX};
 pub use self::rows::Gift;
 pub use self::server::{DemoServer, DemoSettings};
 pub use self::transaction::{RowError, Transaction};
 
+use crate::bind::{FieldNumbers, bind};
 use crate::feed::{FeedConfig, Table, TableName};
 use crate::source::{
-    Dialect, EventStream, Finding, Identity, Level, RowSink, ScanRequest, Scanned, Source,
-    SourceError,
+    Dialect, EventStream, Finding, Identity, Level, RowMetadata, RowSink, ScanRequest, Scanned,
+    Source, SourceError,
 };
 
 /// A connection to a [`DemoServer`]; several may be open.
@@ -58,17 +59,19 @@ impl DemoSource {
 #[async_trait]
 impl Source for DemoSource {
     async fn identity(&self) -> Result<Identity, SourceError> {
-        let state = self.server.shared().lock();
+        let state = self.server.shared().connect()?;
         Ok(Identity {
             dialect: Dialect::Mysql,
             server: state.source().to_string(),
             version: event::VERSION.into(),
+            metadata: RowMetadata::Full,
             executed: state.executed().clone(),
             purged: state.binlog.purged().clone(),
         })
     }
 
     async fn table(&self, name: &TableName) -> Result<Table, SourceError> {
+        drop(self.server.shared().connect()?);
         let table = room::table();
         if *name == table.name {
             Ok(table)
@@ -89,6 +92,7 @@ impl Source for DemoSource {
     }
 
     async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError> {
+        drop(self.server.shared().connect()?);
         let ok = |check, seen: &str, why| Finding {
             check,
             level: Level::Ok,
@@ -116,49 +120,35 @@ impl Source for DemoSource {
             ),
             ok("gtid_mode", "ON", "positions are GTID sets"),
         ];
-        findings.extend(feeds.iter().map(check_feed));
+        findings.extend(feeds.iter().flat_map(check_feed));
         Ok(findings)
     }
 }
 
-/// One line for a feed: whether the demo has what it asks for.
-fn check_feed(feed: &FeedConfig) -> Finding {
+/// What keeps a feed from being captured here, or one line that nothing does.
+fn check_feed(feed: &FeedConfig) -> Vec<Finding> {
     let table = room::table();
-    let fail = |seen: String, fix: String| Finding {
-        check: "table",
-        level: Level::Fail,
+    let finding = |level, seen: String, fix: &str| Finding {
+        check: "feed",
+        level,
         seen,
-        why: "the demo has one table that can be captured",
-        fix,
+        why: "a feed needs its table, a key and columns that can be read",
+        fix: fix.into(),
     };
     if feed.table != table.name {
-        return fail(
-            format!("feed {}: no table {}", feed.name, feed.table),
-            format!(
-                "capture {}, or name your own server with --mysql",
-                table.name
-            ),
-        );
+        let seen = format!("feed {}: the demo has no table {}", feed.name, feed.table);
+        let fix = format!("capture {}, or a server of your own", table.name);
+        return vec![finding(Level::Fail, seen, &fix)];
     }
-    let known = |name: &String| table.columns.iter().any(|column| *column.name == **name);
-    if let Some(unknown) = feed.columns.iter().find(|name| !known(name)) {
-        let names: Vec<&str> = table.columns.iter().map(|column| &*column.name).collect();
-        return fail(
-            format!("feed {}: {} has no column {unknown}", feed.name, table.name),
-            format!("take some of {}", names.join(", ")),
-        );
-    }
-    if let Err(error) = Predicate::parse(&feed.live_when, &table.columns) {
-        return fail(
-            format!("feed {}: {error}", feed.name),
-            "write live_when over the table's columns, e.g. live_status = 1".into(),
-        );
-    }
-    Finding {
-        check: "table",
-        level: Level::Ok,
-        seen: format!("feed {}: {}", feed.name, table.name),
-        why: "the table exists and has a primary key",
-        fix: String::new(),
+    match bind(feed, &table, &FieldNumbers::default()) {
+        Ok(_) => {
+            let seen = format!("feed {}: {}", feed.name, table.name);
+            vec![finding(Level::Ok, seen, "")]
+        }
+        Err(error) => error
+            .to_string()
+            .lines()
+            .map(|line| finding(Level::Fail, line.to_owned(), "correct the feed as it says"))
+            .collect(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::event::{Events, flag, kind, lenenc};
 use super::room::Room;
 
-/// Row bytes after which the server begins another rows event (`binlog_row_event_max_size`).
+/// Bytes that the body of a rows event has at most, unless one row is longer (`binlog_row_event_max_size`).
 const EVENT_MAX: usize = 8_192;
 
 /// One row of `live.gift`: `id BIGINT UNSIGNED PRIMARY KEY, room_id BIGINT UNSIGNED NOT NULL,
@@ -93,30 +93,40 @@ fn table(
     images: impl Iterator<Item = Vec<u8>>,
 ) {
     events.push(kind::TABLE_MAP, flag::NONE, |out| definition.map(id, out));
+    let mut head = Vec::with_capacity(16);
+    head.extend(2u16.to_le_bytes()); // extra data: none but its own length
+    lenenc(definition.columns.len() as u64, &mut head);
+    let bitmaps = if kind == kind::UPDATE_ROWS { 2 } else { 1 };
+    // The server sets the bitmaps' unused bits, too.
+    let present = bitmaps * definition.columns.len().div_ceil(8);
+    head.resize(head.len() + present, 0xff);
+
     let mut images = images.peekable();
-    while images.peek().is_some() {
-        let mut rows = Vec::new();
-        while rows.len() < EVENT_MAX
-            && let Some(image) = images.next()
-        {
+    while let Some(mut rows) = images.next() {
+        let fits = |rows: &Vec<u8>, next: &Vec<u8>| {
+            POST_HEADER + head.len() + rows.len() + next.len() <= EVENT_MAX
+        };
+        while let Some(image) = images.next_if(|next| fits(&rows, next)) {
             rows.extend(image);
         }
-        let last = images.peek().is_none();
+        let end = if images.peek().is_none() { STMT_END } else { 0 };
         events.push(kind, flag::NONE, |out| {
             table_id(id, out);
-            out.extend(u16::from(last).to_le_bytes()); // STMT_END
-            out.extend(2u16.to_le_bytes()); // extra data: none but its own length
-            let columns = definition.columns.len();
-            lenenc(columns as u64, out);
-            let images = if kind == kind::UPDATE_ROWS { 2 } else { 1 };
-            for _ in 0..images {
-                // The server sets the unused bits, too.
-                out.resize(out.len() + columns.div_ceil(8), 0xff);
-            }
+            out.extend((FLAGS | end).to_le_bytes());
+            out.extend(&head);
             out.extend(rows);
         });
     }
 }
+
+/// Table id and flags.
+const POST_HEADER: usize = 8;
+
+/// The last rows event of a statement.
+const STMT_END: u16 = 1;
+
+/// Set by 9.6 and later, which write what foreign keys cascade to as rows of its own.
+const FLAGS: u16 = 0x10;
 
 fn table_id(id: u64, out: &mut Vec<u8>) {
     out.extend(&id.to_le_bytes()[..6]);
@@ -246,8 +256,8 @@ impl Definition {
                 text(column.name, out);
             }
         });
-        let has_enum = has(|class| matches!(class, Class::Enum(_)));
-        if has_enum {
+        if has(|class| matches!(class, Class::Enum(_))) {
+            field(10, out, |out| lenenc(COLLATION, out)); // ENUM_AND_SET_DEFAULT_CHARSET
             field(6, out, |out| {
                 for column in columns {
                     if let Class::Enum(labels) = column.class {
@@ -262,9 +272,6 @@ impl Definition {
                 lenenc(*column, out);
             }
         });
-        if has_enum {
-            field(10, out, |out| lenenc(COLLATION, out)); // ENUM_AND_SET_DEFAULT_CHARSET
-        }
         field(12, out, |out| {
             bitmap(columns.len(), Bits::HighFirst, |_| true, out); // all visible
         });

@@ -13,7 +13,7 @@ use onair_model::value::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::room::{self, COLUMNS, Room};
-use super::server::{ADDRESS, Shared, disconnected};
+use super::server::{Shared, disconnected, unreachable};
 use crate::feed::Feed;
 use crate::source::{RowSink, ScanRequest, Scanned, SourceError};
 
@@ -35,7 +35,7 @@ pub(super) async fn run(
         feed: &request.feed,
         columns: &columns,
         sink,
-        incarnation: shared.lock().incarnation,
+        incarnation: shared.connect()?.incarnation,
         begun: Instant::now(),
         max_rate: request.max_rate,
         read: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Scan<'_> {
     }
 
     fn connected(&self) -> Result<(), SourceError> {
-        if self.shared.lock().incarnation == self.incarnation {
+        if self.shared.connect()?.incarnation == self.incarnation {
             Ok(())
         } else {
             Err(disconnected())
@@ -145,13 +145,10 @@ impl Scan<'_> {
             }
         };
         timeout(WAIT_MAX, wait).await.unwrap_or_else(|_| {
-            Err(SourceError::Unreachable {
-                address: ADDRESS.into(),
-                reason: format!(
-                    "the server did not execute {delivered} within {} s",
-                    WAIT_MAX.as_secs()
-                ),
-            })
+            let seconds = WAIT_MAX.as_secs();
+            Err(unreachable(format!(
+                "the server did not execute {delivered} within {seconds} s"
+            )))
         })
     }
 
@@ -181,8 +178,8 @@ impl Scan<'_> {
             self.connected()?;
             let rooms: Vec<Arc<Room>> = {
                 let mut state = self.shared.lock();
-                let view = state.view(Instant::now());
-                view.rooms
+                let rooms = state.view(Instant::now());
+                rooms
                     .range((from, to))
                     .take(STATEMENT_ROWS)
                     .map(|(_, room)| room.clone())

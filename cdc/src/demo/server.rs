@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::binlog::Limits;
-use super::hooks::{Counts, Hooks};
-use super::state::{Rooms, State};
+use super::commits::Rooms;
+use super::hooks::{Counts, Hooks, Network};
+use super::state::State;
 use super::transaction::Transaction;
 use super::workload::{self, Generator};
 use crate::source::SourceError;
@@ -101,7 +102,7 @@ impl DemoServer {
         });
         let mut tasks = JoinSet::new();
         if settings.rate > 0.0 {
-            tasks.spawn(workload::run(shared.clone(), settings.rate));
+            tasks.spawn(workload::run(shared.clone(), settings.rate, settings.seed));
         }
         Arc::new(DemoServer {
             shared,
@@ -184,6 +185,16 @@ impl DemoServer {
         self.change(|state| state.incarnation += 1);
     }
 
+    /// Lets the network fail, or work again. The server goes on meanwhile.
+    pub fn network(&self, network: Network) {
+        self.change(|state| {
+            if network == Network::Down {
+                state.incarnation += 1;
+            }
+            state.network = network;
+        });
+    }
+
     /// FLUSH BINARY LOGS: the next transaction begins another file.
     pub fn rotate(&self) {
         self.change(State::rotate);
@@ -197,6 +208,12 @@ impl DemoServer {
     /// The table as the binlog has it: after every transaction committed so far.
     pub fn table(&self) -> Rooms {
         self.shared.lock().latest_table()
+    }
+
+    /// The same with [`DemoServer::written`], both of one moment: the truth at a GTID set beside a running workload.
+    pub fn content(&self) -> (GtidSet, Rooms) {
+        let state = self.shared.lock();
+        (state.written(), state.latest_table())
     }
 
     /// The table as SELECT sees it now.
@@ -252,6 +269,16 @@ impl Shared {
         state
     }
 
+    /// The same over a new connection.
+    pub(super) fn connect(&self) -> Result<MutexGuard<'_, State>, SourceError> {
+        let state = self.lock();
+        match state.network {
+            Network::Up => Ok(state),
+            Network::Down => Err(unreachable("connection refused")),
+            Network::Hung => Err(unreachable("connection timed out")),
+        }
+    }
+
     fn notify(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
@@ -279,9 +306,13 @@ impl Shared {
 
 /// What a client sees when the server ends its connection.
 pub(super) fn disconnected() -> SourceError {
+    unreachable("lost connection to the server")
+}
+
+pub(super) fn unreachable(reason: impl Into<String>) -> SourceError {
     SourceError::Unreachable {
         address: ADDRESS.into(),
-        reason: "lost connection to the server".into(),
+        reason: reason.into(),
     }
 }
 

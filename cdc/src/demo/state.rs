@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use onair_model::gtid::{SourceId, Tag};
 use onair_model::{Gtid, GtidSet};
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
 use tokio::time::Instant;
 
 use super::binlog::{Binlog, Limits, Logged};
+use super::commits::{Commits, Effect, Rooms, set};
 use super::event::{self, Events, GtidHeader};
-use super::hooks::{CommitOrder, Counts, Hooks};
+use super::hooks::{Counts, Hooks, Network};
 use super::room::Room;
 use super::rows::{self, TableIds};
 use super::transaction::Changes;
@@ -24,9 +23,6 @@ use crate::clock;
 /// How many of the newest transactions can be lost by a crash.
 const UNDO_MAX: usize = 10_000;
 
-/// The rows of `live.room` by id.
-pub(super) type Rooms = BTreeMap<u64, Arc<Room>>;
-
 #[derive(Debug)]
 pub(super) struct State {
     source: SourceId,
@@ -34,8 +30,7 @@ pub(super) struct State {
     next: u64,
     /// What SELECT sees.
     rooms: Rooms,
-    /// Written to the binlog and not yet executed, in binlog order.
-    pending: VecDeque<Pending>,
+    commits: Commits,
     executed: GtidSet,
     pub(super) binlog: Binlog,
     limits: Limits,
@@ -43,28 +38,8 @@ pub(super) struct State {
     tables: TableIds,
     /// Goes up when the server ends all connections.
     pub(super) incarnation: u64,
-    hooks: Hooks,
-    random: Xoshiro256PlusPlus,
+    pub(super) network: Network,
     pub(super) counts: Counts,
-}
-
-/// A transaction between the binlog and `gtid_executed`: its GTID is owned.
-#[derive(Debug)]
-struct Pending {
-    number: u64,
-    /// What its engine commit will change; `None` when SELECT sees it already.
-    effect: Option<Effect>,
-    visible_at: Instant,
-    executed_at: Instant,
-    sent_at: Instant,
-}
-
-/// What becomes visible by a commit.
-#[derive(Clone, Debug)]
-enum Effect {
-    Rows(BTreeMap<u64, Option<Arc<Room>>>),
-    Truncate,
-    Nothing,
 }
 
 /// What was before a transaction.
@@ -72,12 +47,6 @@ enum Effect {
 enum Undo {
     Rows(Vec<(u64, Option<Arc<Room>>)>),
     Table(Rooms),
-}
-
-/// What a view saw while it was made.
-pub(super) struct View<'a> {
-    /// The rows.
-    pub(super) rooms: &'a Rooms,
 }
 
 impl State {
@@ -92,7 +61,7 @@ impl State {
             source,
             next: loaded + 1,
             rooms,
-            pending: VecDeque::new(),
+            commits: Commits::new(seed),
             binlog: Binlog::new(limits, executed.clone(), seconds(clock::unix_micros())),
             executed,
             limits,
@@ -102,14 +71,13 @@ impl State {
                 gift: 102,
             },
             incarnation: 1,
-            hooks: Hooks::default(),
-            random: Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6d61_6b65_6c61_7465),
+            network: Network::Up,
             counts: Counts::default(),
         }
     }
 
     pub(super) fn set_hooks(&mut self, hooks: Hooks) {
-        self.hooks = hooks;
+        self.commits.hooks = hooks;
     }
 
     pub(super) fn source(&self) -> SourceId {
@@ -123,8 +91,8 @@ impl State {
     /// `@@gtid_owned` as a set.
     pub(super) fn owned(&self) -> GtidSet {
         let mut owned = GtidSet::mysql();
-        for pending in &self.pending {
-            owned.insert(&self.gtid(pending.number));
+        for number in self.commits.owned() {
+            owned.insert(&self.gtid(number));
         }
         owned
     }
@@ -148,99 +116,41 @@ impl State {
 
     /// A row as the binlog has it.
     pub(super) fn latest(&self, id: u64) -> Option<Arc<Room>> {
-        let mut latest = self.rooms.get(&id);
-        for pending in &self.pending {
-            match &pending.effect {
-                Some(Effect::Rows(rows)) => {
-                    if let Some(row) = rows.get(&id) {
-                        latest = row.as_ref();
-                    }
-                }
-                Some(Effect::Truncate) => latest = None,
-                Some(Effect::Nothing) | None => {}
-            }
-        }
-        latest.cloned()
+        self.commits.latest(id, &self.rooms)
     }
 
     /// The table as the binlog has it.
     pub(super) fn latest_table(&self) -> Rooms {
         let mut rooms = self.rooms.clone();
-        for pending in &self.pending {
-            if let Some(effect) = pending.effect.clone() {
-                apply(&mut rooms, effect);
-            }
+        for effect in self.commits.effects() {
+            effect.clone().apply(&mut rooms);
         }
         rooms
     }
 
-    /// Takes a row's lock: whoever holds it makes its engine commit first. Under [`CommitOrder::Binlog`] so do
-    /// all before it.
+    /// Takes a row's lock.
     pub(super) fn lock_row(&mut self, id: u64) {
-        let holds = |pending: &Pending| match &pending.effect {
-            Some(Effect::Rows(rows)) => rows.contains_key(&id),
-            Some(Effect::Truncate) => true,
-            Some(Effect::Nothing) | None => false,
-        };
-        let Some(holder) = self.pending.iter().position(holds) else {
-            return;
-        };
-        self.counts.lock_conflicts += 1;
-        let from = match self.hooks.order {
-            CommitOrder::Binlog => 0,
-            CommitOrder::Any => holder,
-        };
-        for at in from..=holder {
-            self.make_visible(at);
-        }
-    }
-
-    fn make_visible(&mut self, at: usize) {
-        if let Some(effect) = self.pending.get_mut(at).and_then(|p| p.effect.take()) {
-            apply(&mut self.rooms, effect);
-        }
+        let held = self.commits.lock_row(id, &mut self.rooms);
+        self.counts.lock_conflicts += u64::from(held);
     }
 
     /// Does every stage that is due.
     pub(super) fn advance(&mut self, now: Instant) {
-        for at in 0..self.pending.len() {
-            if self.pending[at].visible_at <= now {
-                self.make_visible(at);
-            }
-        }
-        let source = self.source;
-        let executed = &mut self.executed;
-        self.pending.retain(|pending| {
-            let done = pending.effect.is_none() && pending.executed_at <= now;
-            if done {
-                executed.insert(&Gtid::Mysql {
-                    source,
-                    number: pending.number,
-                });
-            }
-            !done
+        let (source, executed) = (self.source, &mut self.executed);
+        self.commits.advance(now, &mut self.rooms, |number| {
+            executed.insert(&Gtid::Mysql { source, number });
         });
     }
 
     /// Does every stage of every commit now.
     pub(super) fn settle(&mut self) {
-        for at in 0..self.pending.len() {
-            self.make_visible(at);
-        }
-        self.pending.clear();
+        self.commits.settle(&mut self.rooms);
         self.executed = self.written();
     }
 
     /// When the next stage is due, if one is outstanding.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        let stages = self.pending.iter().flat_map(|pending| {
-            let visible = pending.effect.is_some().then_some(pending.visible_at);
-            [visible, Some(pending.executed_at)].into_iter().flatten()
-        });
-        stages
-            .chain(self.next_sent(now))
-            .filter(|at| *at > now)
-            .min()
+        self.commits.next_due(now)
     }
 
     /// When the dump threads may send more than they may now.
@@ -303,7 +213,7 @@ impl State {
         let commit_time = clock::unix_micros();
         let mut events = Events::new(seconds(commit_time));
         let thread = self.thread();
-        event::statement(&mut events, thread, "live", sql);
+        event::ddl(&mut events, thread, self.next, sql);
         self.tables.room += 2;
         self.tables.gift += 2;
         self.log(events, effect, (commit_time, RowsOnly::No), now)
@@ -332,7 +242,11 @@ impl State {
             statement: matches!(rows_only, RowsOnly::No),
         };
         let events = events.transaction(&header, position);
-        let sent_at = self.stages(number, effect, now);
+        let sent_before = self.binlog.newest().map(|logged| logged.sent_at);
+        let counts = &mut self.counts;
+        let sent_at = self
+            .commits
+            .push((number, effect), sent_before, now, counts);
         let logged = Logged {
             number,
             events: events.into(),
@@ -345,40 +259,6 @@ impl State {
         self.gtid(number)
     }
 
-    /// Draws how late each stage is, and queues them. Returns when the stream gets the transaction.
-    fn stages(&mut self, number: u64, effect: Effect, now: Instant) -> Instant {
-        let hooks = self.hooks;
-        let visible = hooks.visible_delay.draw(&mut self.random);
-        let executed = hooks.executed_delay.draw(&mut self.random);
-        let stream = hooks.stream_delay.draw(&mut self.random);
-        self.counts.visible_delayed += u64::from(visible > Duration::ZERO);
-        self.counts.executed_delayed += u64::from(executed > Duration::ZERO);
-        self.counts.stream_delayed += u64::from(stream > Duration::ZERO);
-        let mut visible_at = now + visible;
-        let mut executed_at = visible_at + executed;
-        if hooks.order == CommitOrder::Binlog
-            && let Some(last) = self.pending.back()
-        {
-            visible_at = visible_at.max(last.visible_at);
-            executed_at = executed_at.max(last.executed_at).max(visible_at);
-        }
-        // One dump thread sends in file order.
-        let last_sent = self
-            .binlog
-            .files()
-            .rev()
-            .find_map(|f| f.transactions.last());
-        let sent_at = last_sent.map_or(now + stream, |last| last.sent_at.max(now + stream));
-        self.pending.push_back(Pending {
-            number,
-            effect: Some(effect),
-            visible_at,
-            executed_at,
-            sent_at,
-        });
-        sent_at
-    }
-
     fn undo_by(&mut self, undo: Undo) {
         if self.undo.len() == UNDO_MAX {
             self.undo.pop_front();
@@ -386,27 +266,22 @@ impl State {
         self.undo.push_back(undo);
     }
 
-    /// A view for a statement of a scan; counts what it is ahead of and behind.
-    pub(super) fn view(&mut self, now: Instant) -> View<'_> {
-        let hidden = |pending: &Pending| pending.effect.is_some();
-        let behind = self.pending.iter().any(|p| hidden(p) && p.sent_at <= now);
-        let ahead_of_executed = self.pending.iter().any(|pending| !hidden(pending));
-        let ahead_of_stream = self.unsent(now).any(|logged| {
-            !self
-                .pending
-                .iter()
-                .any(|pending| pending.number == logged.number && hidden(pending))
-        });
+    /// The rows for one statement of a scan; counts what they are ahead of and behind.
+    pub(super) fn view(&mut self, now: Instant) -> &Rooms {
+        let commits = &self.commits;
+        let behind = commits.select_is_behind_stream(now);
+        let ahead_of_executed = commits.select_is_ahead_of_executed();
+        let ahead_of_stream = self.unsent(now).any(|logged| !commits.hides(logged.number));
         self.counts.views += 1;
         self.counts.views_behind_stream += u64::from(behind);
         self.counts.views_ahead_of_executed += u64::from(ahead_of_executed);
         self.counts.views_ahead_of_stream += u64::from(ahead_of_stream);
-        View { rooms: &self.rooms }
+        &self.rooms
     }
 
-    /// One pause of a scan.
+    /// How long to pause between two steps of a scan.
     pub(super) fn scan_pause(&mut self) -> Duration {
-        let pause = self.hooks.scan_delay.draw(&mut self.random);
+        let pause = self.commits.scan_pause();
         self.counts.scan_pauses += u64::from(pause > Duration::ZERO);
         pause
     }
@@ -430,7 +305,8 @@ impl State {
         self.executed = self.written();
         self.incarnation += 1;
         let written = self.written();
-        self.binlog.open(written, seconds(clock::unix_micros()));
+        self.binlog
+            .open_after_crash(written, seconds(clock::unix_micros()));
         lost
     }
 
@@ -472,23 +348,4 @@ fn first(source: SourceId, last: u64) -> GtidSet {
 
 fn seconds(micros: i64) -> u32 {
     u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX)
-}
-
-fn apply(rooms: &mut Rooms, effect: Effect) {
-    match effect {
-        Effect::Rows(rows) => {
-            for (id, row) in rows {
-                set(rooms, id, row);
-            }
-        }
-        Effect::Truncate => rooms.clear(),
-        Effect::Nothing => {}
-    }
-}
-
-fn set(rooms: &mut Rooms, id: u64, row: Option<Arc<Room>>) {
-    match row {
-        Some(row) => rooms.insert(id, row),
-        None => rooms.remove(&id),
-    };
 }

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::event::{self, CHECKSUM, Events, HEADER, SERVER_ID, flag, kind, u32_at};
+use super::hooks::Network;
 use super::server::{ADDRESS, Shared, disconnected};
 use super::state::State;
-use crate::source::{EventStream, RawEvent, SourceError};
+use crate::source::{EventStream, RawEvent, SILENCE_MAX, SourceError};
 
 /// Transactions taken at once.
 const BATCH: usize = 64;
@@ -28,7 +29,16 @@ pub(super) struct DemoStream {
     cursor: Cursor,
     /// Events with headers, one or more in each piece.
     ready: VecDeque<Bytes>,
-    heartbeat_at: Instant,
+    /// When the last event came.
+    last_at: Instant,
+}
+
+/// What the dump thread could do.
+enum Filled {
+    /// It sent all that it may send before this time.
+    Until(Option<Instant>),
+    /// The network swallows everything.
+    Hung,
 }
 
 /// Where the dump thread stands.
@@ -51,7 +61,7 @@ impl DemoStream {
             from: from.to_string(),
             reason: reason.into(),
         };
-        let state = shared.lock();
+        let state = shared.connect()?;
         if has_more(from, &state) {
             return Err(purged(
                 "the client has more GTIDs than the source has, using the source's SERVER_UUID",
@@ -80,36 +90,53 @@ impl DemoStream {
                 position: 0,
             },
             ready: VecDeque::new(),
-            heartbeat_at: Instant::now() + shared.heartbeat,
+            last_at: Instant::now(),
             shared,
         })
     }
 
-    /// The next event if there is one; otherwise when there may be one without a change of the server.
+    /// The next event if there is one; otherwise when to look again if the server does not change before.
     fn poll(&mut self) -> Result<Result<RawEvent, Instant>, SourceError> {
-        if let Some(event) = self.take() {
-            return Ok(Ok(event));
-        }
         let now = Instant::now();
-        let next_sent = self.fill(now)?;
-        if let Some(event) = self.take() {
-            self.heartbeat_at = now + self.shared.heartbeat;
-            return Ok(Ok(event));
+        let mut next_sent = None;
+        if self.ready.is_empty() {
+            next_sent = match self.fill(now)? {
+                Filled::Hung => return self.silence(now).map(Err),
+                Filled::Until(next_sent) => next_sent,
+            };
         }
-        if now >= self.heartbeat_at {
-            self.heartbeat_at = now + self.shared.heartbeat;
-            return Ok(Ok(self.heartbeat()));
-        }
-        Ok(Err(
-            next_sent.map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at))
-        ))
+        let heartbeat_at = self.last_at + self.shared.heartbeat;
+        let event = match (self.take(), next_sent) {
+            (Some(event), _) => event,
+            // A dump thread that has something to send is late with its heartbeats, too.
+            (None, Some(next_sent)) => return Ok(Err(next_sent)),
+            (None, None) if now >= heartbeat_at => self.heartbeat(),
+            (None, None) => return Ok(Err(heartbeat_at)),
+        };
+        self.last_at = now;
+        Ok(Ok(event))
     }
 
-    /// Moves what may be sent to `ready`. Returns when more may be.
-    fn fill(&mut self, now: Instant) -> Result<Option<Instant>, SourceError> {
+    /// Until when silence is borne.
+    fn silence(&self, now: Instant) -> Result<Instant, SourceError> {
+        let end = self.last_at + SILENCE_MAX;
+        if now < end {
+            return Ok(end);
+        }
+        Err(SourceError::Silent {
+            address: ADDRESS.into(),
+            seconds: SILENCE_MAX.as_secs(),
+        })
+    }
+
+    /// Moves what may be sent to `ready`.
+    fn fill(&mut self, now: Instant) -> Result<Filled, SourceError> {
         let state = self.shared.lock();
         if state.incarnation != self.incarnation {
             return Err(disconnected());
+        }
+        if state.network == Network::Hung {
+            return Ok(Filled::Hung);
         }
         let source = state.source();
         while self.ready.len() < BATCH {
@@ -148,7 +175,7 @@ impl DemoStream {
                 break;
             }
         }
-        Ok(state.next_sent(now))
+        Ok(Filled::Until(state.next_sent(now)))
     }
 
     /// The first event of what is ready.

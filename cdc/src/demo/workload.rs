@@ -13,19 +13,24 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 
+use super::commits::Rooms;
 use super::room::{Room, datetime};
 use super::rows::{GIFT_KINDS, Gift};
 use super::server::{DemoSettings, Shared};
-use super::state::{Rooms, State};
+use super::state::State;
 use super::transaction::Transaction;
 use crate::clock;
 
 /// An open loop that fell further behind than this goes on from now.
 const LAG_MAX: Duration = Duration::from_secs(1);
 
+/// Transactions a second at most: more than one core makes.
+const RATE_MAX: f64 = 1e6;
+
 /// Runs the workload until the task is aborted.
-pub(super) async fn run(shared: Arc<Shared>, rate: f64) {
-    let mut gaps = Xoshiro256PlusPlus::seed_from_u64(rate.to_bits());
+pub(super) async fn run(shared: Arc<Shared>, rate: f64, seed: u64) {
+    let rate = rate.min(RATE_MAX);
+    let mut gaps = Xoshiro256PlusPlus::seed_from_u64(!seed);
     let mut running = shared.running();
     let mut due = Instant::now();
     loop {
@@ -108,18 +113,19 @@ const REPLAY: i8 = 2;
 impl Generator {
     /// The generator and the rows that the table begins with.
     pub(super) fn new(settings: &DemoSettings) -> (Self, Rooms) {
+        let live_share = settings.live_share.clamp(0.0, 1.0);
         let mut generator = Generator {
             random: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
             all: Picks::default(),
             live: Picks::default(),
-            live_target: (settings.rows as f64 * settings.live_share) as usize,
+            live_target: (settings.rows as f64 * live_share) as usize,
             next_room: settings.rows + 1,
             next_gift: 1,
         };
         let now = clock::unix_micros();
         let rooms: Rooms = (1..=settings.rows)
             .map(|id| {
-                let live = generator.random.random_bool(settings.live_share);
+                let live = generator.random.random_bool(live_share);
                 let room = generator.room(id, if live { LIVE } else { OFF }, now);
                 generator.all.insert(id);
                 if live {

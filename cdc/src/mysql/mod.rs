@@ -7,16 +7,20 @@ mod config;
 mod connect;
 mod errors;
 mod gtid;
+mod preflight;
+mod replicas;
 mod scan;
 mod server;
 mod stream;
 mod table;
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_async::BinlogStreamRequest;
 use onair_model::GtidSet;
+use tokio::time::{Instant, sleep, timeout};
 
 pub use config::{ConfigErrors, MysqlConfig, SslMode, TlsConfig};
 
@@ -25,11 +29,20 @@ use self::server::Server;
 use self::stream::{Asked, Events};
 use crate::feed::{FeedConfig, Table, TableName};
 use crate::source::{
-    Dialect, EventStream, Finding, Identity, RowSink, ScanRequest, Scanned, Source, SourceError,
+    Dialect, EventStream, Finding, Identity, RowSink, SILENCE_MAX, ScanRequest, Scanned, Source,
+    SourceError,
 };
 
 /// Derived server ids lie here, far above what people give their servers.
 const DERIVED_SERVER_IDS: std::ops::Range<u32> = 3_000_000_000..4_000_000_000;
+
+/// One heartbeat a second when nothing else is to be said.
+const HEARTBEAT_NANOS: u64 = 1_000_000_000;
+/// What the server lists us as.
+const READER_NAME: &[u8] = b"onair";
+/// A reader that died is listed until a heartbeat to it fails.
+const GHOST_MAX: Duration = Duration::from_secs(5);
+const GHOST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A MySQL or MariaDB server.
 #[derive(Debug)]
@@ -49,7 +62,7 @@ impl MysqlSource {
         let connector = Connector::new(&config)?;
         let server_id = match config.server_id() {
             Some(id) => id.get(),
-            None => rand::random_range(DERIVED_SERVER_IDS),
+            None => derived_server_id(),
         };
         Ok(MysqlSource {
             config,
@@ -76,6 +89,83 @@ impl MysqlSource {
         let server = server::probe(&mut session).await?;
         Ok((session, server))
     }
+
+    /// Refuses when another reader shows our server id. One that died a moment ago is listed until the server
+    /// notices, so it is given some time to go.
+    async fn require_own_id(
+        &self,
+        session: &mut Session,
+        server: &Server,
+    ) -> Result<(), SourceError> {
+        let start = Instant::now();
+        loop {
+            let other =
+                replicas::other(session, server.dialect, self.server_id, &self.reader_uuid).await?;
+            let Some(other) = other else {
+                return Ok(());
+            };
+            if start.elapsed() > GHOST_MAX {
+                return Err(SourceError::SameServerId {
+                    address: self.connector.address().to_string(),
+                    server_id: self.server_id,
+                    reason: format!("{other} reads with it"),
+                });
+            }
+            sleep(GHOST_PAUSE).await;
+        }
+    }
+
+    /// Turns a connection into the stream that begins after `from`.
+    async fn dump(
+        &self,
+        mut session: Session,
+        server: &Server,
+        from: &GtidSet,
+    ) -> Result<Events, SourceError> {
+        session
+            .run(&match server.dialect {
+                Dialect::Mysql => format!(
+                    "SET @source_heartbeat_period = {HEARTBEAT_NANOS}, \
+                     @master_heartbeat_period = {HEARTBEAT_NANOS}, @source_binlog_checksum = 'CRC32', \
+                     @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'",
+                    uuid = self.reader_uuid
+                ),
+                Dialect::Mariadb => format!(
+                    "SET @master_heartbeat_period = {HEARTBEAT_NANOS}, @mariadb_slave_capability = 4, \
+                     @slave_connect_state = '{from}', @slave_gtid_strict_mode = 1, \
+                     @slave_gtid_ignore_duplicates = 0"
+                ),
+            })
+            .await?;
+        let mut request = BinlogStreamRequest::new(self.server_id).with_hostname(READER_NAME);
+        if server.dialect == Dialect::Mysql {
+            request = request.with_gtid().with_gtid_set(gtid::sids(from));
+        }
+        let asked = Asked {
+            address: self.connector.address().clone(),
+            from: from.to_string(),
+            server_id: self.server_id,
+        };
+        let stream = timeout(SILENCE_MAX, session.into_conn().get_binlog_stream(request))
+            .await
+            .map_err(|_| SourceError::Silent {
+                address: asked.address.to_string(),
+                seconds: SILENCE_MAX.as_secs(),
+            })?
+            .map_err(|err| asked.explain(&err))?;
+        Events::open(stream, asked).await
+    }
+
+    /// Another reader of the same server.
+    fn sibling(&self) -> Self {
+        MysqlSource {
+            config: self.config.clone(),
+            connector: self.connector.clone(),
+            server_id: derived_server_id(),
+            reader_uuid: random_uuid(),
+            followed: Mutex::new(None),
+        }
+    }
 }
 
 #[async_trait]
@@ -98,42 +188,8 @@ impl Source for MysqlSource {
     async fn follow(&self, from: &GtidSet) -> Result<Box<dyn EventStream>, SourceError> {
         let (mut session, server) = self.open().await?;
         server::require_gtids(&mut session, &server).await?;
-        let mut request = BinlogStreamRequest::new(self.server_id);
-        match server.dialect {
-            Dialect::Mysql => {
-                session
-                    .run(&format!(
-                        "SET @source_heartbeat_period = {HEARTBEAT_NANOS}, \
-                         @master_heartbeat_period = {HEARTBEAT_NANOS}, @source_binlog_checksum = 'CRC32', \
-                         @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'",
-                        uuid = self.reader_uuid
-                    ))
-                    .await?;
-                request = request.with_gtid().with_gtid_set(gtid::sids(from));
-            }
-            Dialect::Mariadb => {
-                session
-                    .run(&format!(
-                        "SET @master_heartbeat_period = {HEARTBEAT_NANOS}, @mariadb_slave_capability = 4, \
-                         @slave_connect_state = '{from}', @slave_gtid_strict_mode = 1, \
-                         @slave_gtid_ignore_duplicates = 0"
-                    ))
-                    .await?;
-            }
-        }
-        let asked = Asked {
-            address: self.connector.address().clone(),
-            from: from.to_string(),
-            server_id: self.server_id,
-        };
-        let stream = session
-            .into_conn()
-            .get_binlog_stream(request)
-            .await
-            .map_err(|err| {
-                errors::explain_dump(&asked.address, &asked.from, asked.server_id, &err)
-            })?;
-        let events = Events::open(stream, asked).await?;
+        self.require_own_id(&mut session, &server).await?;
+        let events = self.dump(session, &server, from).await?;
         if let Ok(mut followed) = self.followed.lock() {
             *followed = Some(server.id);
         }
@@ -151,13 +207,14 @@ impl Source for MysqlSource {
         scan::scan(&self.connector, server.dialect, followed, request, sink).await
     }
 
-    async fn preflight(&self, _feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError> {
-        Ok(Vec::new())
+    async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError> {
+        preflight::preflight(self, feeds).await
     }
 }
 
-/// One heartbeat a second when nothing else is to be said.
-const HEARTBEAT_NANOS: u64 = 1_000_000_000;
+fn derived_server_id() -> u32 {
+    rand::random_range(DERIVED_SERVER_IDS)
+}
 
 fn random_uuid() -> String {
     let hex = format!("{:032x}", rand::random::<u128>());

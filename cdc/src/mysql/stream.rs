@@ -44,6 +44,13 @@ pub(super) struct Asked {
     pub(super) server_id: u32,
 }
 
+impl Asked {
+    /// What the server or the driver said, as what to do next.
+    pub(super) fn explain(&self, err: &Error) -> SourceError {
+        explain_dump(&self.address, &self.from, self.server_id, err)
+    }
+}
+
 impl Events {
     /// Waits for the first event: a server that refuses does so instead of it.
     pub(super) async fn open(stream: BinlogStream, asked: Asked) -> Result<Self, SourceError> {
@@ -66,7 +73,7 @@ impl Events {
         self.quiet.heard();
         let event = match item {
             Some(Ok(event)) => event,
-            Some(Err(err)) => return Err(self.explain(&err)),
+            Some(Err(err)) => return Err(self.asked.explain(&err)),
             None => {
                 return Err(SourceError::Unreachable {
                     address: self.asked.address.to_string(),
@@ -90,15 +97,6 @@ impl Events {
                 ),
                 reason,
             })
-    }
-
-    fn explain(&self, err: &Error) -> SourceError {
-        explain_dump(
-            &self.asked.address,
-            &self.asked.from,
-            self.asked.server_id,
-            err,
-        )
     }
 }
 
@@ -176,7 +174,8 @@ impl Checksums {
         let header = event.header();
         let kind = header.event_type_raw();
         let data = event.data();
-        let mut body_len = data.len();
+        let mut body = data;
+        let mut algorithm_byte = None;
         if kind == FORMAT_DESCRIPTION_EVENT {
             let algorithm = event
                 .footer()
@@ -187,6 +186,8 @@ impl Checksums {
                 CRC32 => Checksums::Crc32,
                 _ => Checksums::Absent,
             };
+            // The driver cuts it off with the checksum, but it belongs to the body.
+            algorithm_byte = event.checksum().map(|_| algorithm);
             if let Some(sum) = event.checksum() {
                 let flags = header.flags_raw() & !BINLOG_IN_USE;
                 compare(event, flags, &[data, &[algorithm]], sum)?;
@@ -195,10 +196,10 @@ impl Checksums {
             match (*self, event.checksum()) {
                 (Checksums::Crc32, Some(sum)) => compare(event, header.flags_raw(), &[data], sum)?,
                 (Checksums::Unknown, _) if data.len() >= CHECKSUM_LEN => {
-                    let (body, sum) = data.split_at(data.len() - CHECKSUM_LEN);
+                    let (without, sum) = data.split_at(data.len() - CHECKSUM_LEN);
                     let sum = [sum[0], sum[1], sum[2], sum[3]];
-                    if compare(event, header.flags_raw(), &[body], sum).is_ok() {
-                        body_len = body.len();
+                    if compare(event, header.flags_raw(), &[without], sum).is_ok() {
+                        body = without;
                     }
                 }
                 _ => {}
@@ -210,7 +211,10 @@ impl Checksums {
             timestamp: header.timestamp(),
             server_id: header.server_id(),
             next_position: header.log_pos(),
-            body: Bytes::copy_from_slice(&data[..body_len]),
+            body: match algorithm_byte {
+                Some(algorithm) => [body, &[algorithm]].concat().into(),
+                None => Bytes::copy_from_slice(body),
+            },
         })
     }
 }

@@ -4,9 +4,9 @@
 //! invisible primary key that MySQL generates. Wrong: what cannot be captured is refused with the remedy.
 
 use mysql_async::Row;
-use onair_model::column::Column;
+use onair_model::column::{Column, ColumnType, IntWidth};
 
-use super::connect::{Session, literal};
+use super::connect::{Session, identifier, literal};
 use super::errors::{explain, is_denied, is_unknown};
 use crate::column_def::{Declared, column_type};
 use crate::feed::{Table, TableName};
@@ -25,8 +25,11 @@ pub(super) async fn table(
     check_kind(&name, &kind)?;
     let columns = columns(session, &name).await?;
     let primary_key = primary_key(session, &name, &columns).await?;
-    check_complete(session, &name).await?;
-    let columns = columns.into_iter().map(|(_, column)| column).collect();
+    check_complete(session, &name, &columns).await?;
+    let mut columns: Vec<_> = columns.into_iter().map(|(_, column)| column).collect();
+    if dialect == Dialect::Mariadb {
+        columns.extend(hidden_hashes(session, &name).await?);
+    }
     Ok(Table {
         name,
         columns,
@@ -198,10 +201,67 @@ async fn primary_key(
     Ok(key)
 }
 
-/// With grants on single columns the information schema hides the others, and row images have them all.
-async fn check_complete(session: &mut Session, name: &TableName) -> Result<(), SourceError> {
-    let _ = (session, name);
-    Ok(())
+/// With grants on single columns the information schema hides the others. Row images have them all, which is
+/// no harm while the binlog names its columns.
+async fn check_complete(
+    session: &mut Session,
+    name: &TableName,
+    columns: &[(u64, Column)],
+) -> Result<(), SourceError> {
+    let metadata: String = session.one("SELECT @@global.binlog_row_metadata").await?;
+    if metadata.eq_ignore_ascii_case("FULL") {
+        return Ok(());
+    }
+    let gap = columns
+        .iter()
+        .zip(1..)
+        .any(|((position, _), expected)| *position != expected);
+    let all = session
+        .try_run(&format!(
+            "SELECT * FROM {}.{} LIMIT 0",
+            identifier(&name.database),
+            identifier(&name.table)
+        ))
+        .await?;
+    match all {
+        Ok(()) if !gap => Ok(()),
+        Err(err) if !is_denied(&err) => Err(explain(session.address(), &err)),
+        _ => Err(SourceError::Denied {
+            address: session.address().to_string(),
+            reason: format!(
+                "table {name}: the account may see only some of its columns, and with binlog_row_metadata = \
+                 {metadata} the binlog does not name them, so that rows cannot be read"
+            ),
+            remedy: format!(
+                "SET PERSIST binlog_row_metadata = FULL (MariaDB: SET GLOBAL, and in its configuration file), or \
+                 GRANT SELECT ON {name} TO the account"
+            ),
+        }),
+    }
+}
+
+/// MariaDB keeps the hash of a unique key over long columns in a hidden column after all others.
+async fn hidden_hashes(
+    session: &mut Session,
+    name: &TableName,
+) -> Result<Vec<Column>, SourceError> {
+    let keys: u64 = session
+        .one(&format!(
+            "SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} \
+             AND TABLE_NAME = {} AND INDEX_TYPE = 'HASH' AND NON_UNIQUE = 0",
+            literal(&name.database),
+            literal(&name.table)
+        ))
+        .await?;
+    let hash = |number| Column {
+        name: format!("DB_ROW_HASH_{number}").into(),
+        ty: ColumnType::Int {
+            width: IntWidth::Big,
+            unsigned: true,
+        },
+        nullable: true,
+    };
+    Ok((1..=keys).map(hash).collect())
 }
 
 fn no_select(session: &Session, name: &TableName, reason: &str) -> SourceError {

@@ -13,7 +13,7 @@ use mysql_common::value::Value as Sql;
 use onair_model::GtidSet;
 use onair_model::value::DateTime;
 
-use super::super::state::Rooms;
+use super::super::commits::Rooms;
 use super::super::{DemoSource, Room};
 use super::{quiet, server};
 use crate::demo::DemoServer;
@@ -51,7 +51,7 @@ fn parse(file: &[u8]) -> Vec<Parsed> {
         match data {
             EventData::FormatDescriptionEvent(format) => {
                 let version = format.server_version();
-                assert_eq!(version.trim_end_matches('\0'), "9.7.0-demo");
+                assert_eq!(version.trim_end_matches('\0'), "9.7.4-demo");
                 assert_eq!(format.event_type_header_lengths().len(), 42);
                 for (kind, length) in [
                     (EventType::QUERY_EVENT, 13),
@@ -71,7 +71,7 @@ fn parse(file: &[u8]) -> Vec<Parsed> {
                     gtid.immediate_commit_timestamp(),
                     gtid.original_commit_timestamp()
                 );
-                assert_eq!(gtid.immediate_server_version(), 90_700);
+                assert_eq!(gtid.immediate_server_version(), 90_704);
                 assert_eq!(gtid.last_committed() + 1, gtid.sequence_number());
                 parsed.push(Parsed {
                     number: gtid.gno(),

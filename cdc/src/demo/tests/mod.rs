@@ -1,6 +1,13 @@
-//! Proof that the demo is what it says it is, by a parser that is not ours.
+//! Proof that the demo is what it says it is: by a parser that is not ours, by the bytes of a real server, and by
+//! the real decoder behind it.
 
 mod bytes;
+mod fire;
+mod golden;
+mod history;
+mod reader;
+mod stages;
+mod transactions;
 
 use std::sync::Arc;
 
