@@ -51,7 +51,7 @@ pub(crate) async fn run(store: Arc<dyn ShardStore>, mut chores: Chores) -> Resul
             Ok(Beat::Lost(_)) => return Err(Ended::LeaseLost),
             // It is ours until its time is over; the next second beats again.
             Err(error) if chores.lease.is_sure() => {
-                warn!(error = %error, "the lease could not be kept this second")
+                warn!(error = %error, "the lease could not be kept this second");
             }
             Err(error) => return Err(error.into()),
         }

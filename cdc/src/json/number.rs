@@ -14,9 +14,9 @@ pub(super) fn double(value: f64, out: &mut Vec<u8>) {
     }
     let is_whole = digits.len() <= point.max(0).unsigned_abs() as usize;
     match point {
-        ..-14 => exponential(&digits, exponent, out),
+        ..=-15 => exponential(&digits, exponent, out),
         16.. if is_whole => exponential(&digits, exponent, out),
-        ..=0 => {
+        -14..=0 => {
             out.extend_from_slice(b"0.");
             out.resize(out.len() + point.unsigned_abs() as usize, b'0');
             out.extend_from_slice(&digits);
@@ -100,7 +100,7 @@ mod tests {
             (123_456_789_012_345.6, "123456789012345.6"),
             (1_234_567_890_123_456.0, "1.234567890123456e15"),
             (1_683_135_692_511_449.2, "1683135692511449.2"),
-            (685_585_021.972_656_25, "685585021.9726562"),
+            (685_585_021.972_656_2, "685585021.9726562"),
             (0.5, "0.5"),
             (1e-15, "0.000000000000001"),
             (1e-16, "1e-16"),
