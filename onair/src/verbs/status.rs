@@ -87,9 +87,8 @@ pub(crate) async fn run(args: StatusArgs, out: &mut Output) -> Result<(), Failur
     if !roles.is_empty() {
         for role in roles {
             out.line(
-                &format!("{:<7} {:<12} {}", role[0], role[1], role[2])
-                    .trim_end()
-                    .to_owned(),
+                format!("{:<7} {:<12} {}", role[0], role[1], role[2])
+                    .trim_end(),
             )?;
         }
     }
