@@ -476,7 +476,7 @@ mod tests {
             (FieldKind::Bit, Value::UInt(1 << 63), "9223372036854775808"),
             (FieldKind::Year, Value::UInt(2026), "2026"),
             (FieldKind::Float, Value::Float(0.1), "0.1"),
-            (FieldKind::Float, Value::Float(1e30), "1e30"),
+            (FieldKind::Float, Value::Float(1e30), "1e+30"),
             (
                 FieldKind::Double,
                 Value::Double(0.1 + 0.2),
