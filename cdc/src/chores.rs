@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use onair_model::plant::failpoint;
-use onair_model::{Bucket, GtidSet, Version};
-use onair_store::cells::{Moved, move_cell};
-use onair_store::checkpoint::{CellValue, Checkpoint, Lease};
+use onair_model::{Bucket, Version};
+use onair_store::checkpoint::{self, Checkpoint, Held, Saved};
 use onair_store::head::CutsHead;
-use onair_store::{CellKey, ShardStore, Token};
+use onair_store::lease::{Beat, HeldLease};
+use onair_store::{CellKey, ShardStore, requests};
 use tracing::warn;
 
 use crate::feed::Feed;
@@ -18,21 +18,20 @@ pub(crate) struct Chores {
     pub(crate) source: Arc<str>,
     pub(crate) feeds: Vec<Arc<str>>,
     pub(crate) beat: bool,
-    pub(crate) lease: (Token, Lease),
+    pub(crate) lease: HeldLease,
     pub(crate) durable: bool,
     /// Checkpoints that may be written, oldest first.
     pub(crate) candidates: Vec<Checkpoint>,
-    pub(crate) checkpoint_token: Option<Token>,
+    pub(crate) checkpoint: Option<Held<Checkpoint>>,
     /// Whether requests can be answered now.
     pub(crate) asks: bool,
 }
 
 /// What was done.
 pub(crate) struct Done {
-    pub(crate) lease: (Token, Lease),
-    pub(crate) checkpoint_token: Option<Token>,
-    /// Version and GTID set of the checkpoint that was written.
-    pub(crate) saved: Option<(Version, GtidSet)>,
+    pub(crate) lease: HeldLease,
+    /// The checkpoint that was written.
+    pub(crate) saved: Option<Held<Checkpoint>>,
     pub(crate) requests: Vec<Request>,
 }
 
@@ -41,44 +40,46 @@ pub(crate) struct Done {
 pub(crate) struct Request {
     pub(crate) feed: usize,
     pub(crate) bucket: Bucket,
-    pub(crate) reason: String,
-    pub(crate) token: Token,
+    pub(crate) held: Held<String>,
 }
 
-pub(crate) async fn run(store: Arc<dyn ShardStore>, chores: Chores) -> Result<Done, Ended> {
+pub(crate) async fn run(store: Arc<dyn ShardStore>, mut chores: Chores) -> Result<Done, Ended> {
     let store = &*store;
-    let mut lease = chores.lease.clone();
     if chores.beat {
-        lease.1.beat += 1;
-        let key = CellKey::Lease(Arc::clone(&chores.source));
-        match move_cell(store, &key, Some(lease.0), lease.1.to_bytes()).await? {
-            Moved::Won(token) => lease.0 = token,
-            Moved::Lost(_) => return Err(Ended::LeaseLost),
+        match chores.lease.beat(store).await {
+            Ok(Beat::Held) => {}
+            Ok(Beat::Lost(_)) => return Err(Ended::LeaseLost),
+            // It is ours until its time is over; the next second beats again.
+            Err(error) if chores.lease.is_sure() => {
+                warn!(error = %error, "the lease could not be kept this second");
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    let mut checkpoint_token = chores.checkpoint_token;
     let mut saved = None;
     if let Some(checkpoint) = ready(store, &chores).await? {
         failpoint("checkpoint");
-        let key = CellKey::Checkpoint(Arc::clone(&chores.source));
-        match move_cell(store, &key, checkpoint_token, checkpoint.to_bytes()).await? {
-            Moved::Won(token) => {
-                checkpoint_token = Some(token);
-                saved = Some((checkpoint.version, checkpoint.executed.clone()));
-            }
-            Moved::Lost(_) => return Err(Ended::LeaseLost),
+        match checkpoint::save(store, &chores.source, chores.checkpoint.clone(), checkpoint).await?
+        {
+            Saved::Yes(held) => saved = Some(held),
+            Saved::Behind(_) => return Err(Ended::LeaseLost),
         }
     }
-    let requests = if chores.asks {
-        requests(store, &chores.feeds).await?
-    } else {
-        Vec::new()
-    };
+    let mut asked = Vec::new();
+    if chores.asks {
+        for (feed, name) in chores.feeds.iter().enumerate() {
+            let standing = requests::standing(store, name).await?;
+            asked.extend(
+                standing
+                    .into_iter()
+                    .map(|(bucket, held)| Request { feed, bucket, held }),
+            );
+        }
+    }
     Ok(Done {
-        lease,
-        checkpoint_token,
+        lease: chores.lease,
         saved,
-        requests,
+        requests: asked,
     })
 }
 
@@ -118,38 +119,15 @@ async fn ready<'a>(
     Ok(chores.candidates.iter().rev().find(of_epoch))
 }
 
-/// What the merger asks for.
-async fn requests(store: &dyn ShardStore, feeds: &[Arc<str>]) -> Result<Vec<Request>, Ended> {
-    let mut found = Vec::new();
-    for (index, feed) in feeds.iter().enumerate() {
-        let like = CellKey::ReplaceRequest(Arc::clone(feed), Bucket::new(0));
-        for (key, cell) in store.cells(&like).await? {
-            let CellKey::ReplaceRequest(_, bucket) = key else {
-                continue;
-            };
-            let reason = String::from_bytes(&cell.value).unwrap_or_default();
-            found.push(Request {
-                feed: index,
-                bucket,
-                reason,
-                token: cell.token,
-            });
-        }
-    }
-    Ok(found)
-}
-
 /// Takes answered requests away.
 pub(crate) async fn answered(
     store: &dyn ShardStore,
     feeds: &[Arc<Feed>],
-    requests: &[Request],
+    answers: &[Request],
 ) -> Result<(), Ended> {
-    for request in requests {
-        let key =
-            CellKey::ReplaceRequest(Arc::clone(&feeds[request.feed].config.name), request.bucket);
-        // Lost: somebody asked again meanwhile, and will be answered again.
-        store.cas(&key, Some(request.token), None).await?;
+    for request in answers {
+        let feed = &feeds[request.feed].config.name;
+        requests::answered(store, feed, request.bucket, &request.held).await?;
     }
     Ok(())
 }

@@ -11,9 +11,11 @@ use onair_log::{EventLog, Layout, LogError};
 use onair_model::cut::{Taken, admit};
 use onair_model::{Digest, Epoch, Lineage, Sum, Version};
 use onair_store::cells::{Moved, move_cell, random_id};
-use onair_store::checkpoint::{self, CellValue, Checkpoint, EpochState, Held, Lease};
+use onair_store::checkpoint::{self, CellValue, Checkpoint, EpochState, Held};
+use onair_store::epoch::{self, Burned};
 use onair_store::head::Head;
-use onair_store::{CellKey, ShardStore, StoreError, Token};
+use onair_store::lease::{HeldLease, Standby, Step};
+use onair_store::{CellKey, ShardStore, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -32,6 +34,9 @@ use crate::stream::{Stream, StreamError};
 
 /// First and longest wait between two attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// How often a standby looks at the lease.
+const STANDBY_LOOKS: Duration = Duration::from_millis(250);
 
 /// A reader of one source.
 pub struct Reader {
@@ -256,38 +261,23 @@ impl Reader {
     }
 
     /// Takes the lease, at once when it is free or ours, else when its holder has stood still for long enough.
-    async fn acquire(&self) -> Result<(Token, Lease), Ended> {
-        let key = CellKey::Lease(Arc::clone(&self.config.source));
-        let mut seen: Option<(Lease, tokio::time::Instant)> = None;
+    async fn acquire(&self) -> Result<HeldLease, Ended> {
+        let settings = &self.config.settings;
+        let mut standby = Standby::new(
+            &self.config.source,
+            self.reader_id,
+            settings.holder.clone(),
+            settings.lease_patience,
+        );
         loop {
-            let held = checkpoint::read::<Lease>(&*self.store, &key).await?;
-            let beat = match &held {
-                None => 0,
-                Some(held) if held.value.reader_id == self.reader_id => held.value.beat,
-                Some(Held { value, .. }) => {
-                    let since = match &seen {
-                        Some((before, since)) if before == value => *since,
-                        _ => tokio::time::Instant::now(),
-                    };
-                    seen = Some((value.clone(), since));
-                    if since.elapsed() < self.config.settings.lease_patience {
-                        self.say(Phase::Standby, &format!("{} reads", value.holder));
-                        tokio::time::sleep(Duration::from_millis(250)).await;
-                        continue;
-                    }
-                    value.beat
+            match standby.step(&*self.store).await? {
+                Step::Taken(lease) => return Ok(lease),
+                Step::Waiting(other) => {
+                    let holder =
+                        other.map_or_else(String::new, |lease| format!("{} reads", lease.holder));
+                    self.say(Phase::Standby, &holder);
+                    tokio::time::sleep(STANDBY_LOOKS).await;
                 }
-            };
-            let lease = Lease {
-                reader_id: self.reader_id,
-                beat: beat + 1,
-                holder: self.config.settings.holder.clone(),
-            };
-            let expect = held.map(|held| held.token);
-            if let Moved::Won(token) =
-                move_cell(&*self.store, &key, expect, lease.to_bytes()).await?
-            {
-                return Ok((token, lease));
             }
         }
     }
@@ -295,7 +285,7 @@ impl Reader {
     /// One connection to the source: resume or open, then follow until it ends.
     async fn session(
         &self,
-        lease: (Token, Lease),
+        lease: HeldLease,
         cause: Option<Cause>,
         shutdown: &CancellationToken,
         backoff: &mut Duration,
@@ -352,7 +342,7 @@ impl Reader {
             feeds,
             plan,
             now,
-            checkpoint_token: checkpoint.as_ref().map(|held| held.token),
+            checkpoint: checkpoint.clone(),
             taken,
         };
         let past = Past {
@@ -459,10 +449,11 @@ impl Reader {
     ) -> Result<Stream, SourceError> {
         let events = self.source.follow(from).await?;
         let feeds: Arc<[Arc<Feed>]> = common.feeds.clone().into();
-        Ok(Stream::new(
-            events,
-            Assembler::new(feeds, common.now.dialect, self.config.settings.limits),
-        ))
+        let now = &common.now;
+        let assembler = Assembler::new(feeds, now.dialect, self.config.settings.limits)
+            .with_metadata(now.metadata)
+            .with_beginning(from.clone(), now.executed.clone());
+        Ok(Stream::new(events, assembler))
     }
 
     /// Burns the next epoch and follows the stream from now; the scan runs beside it.
@@ -490,19 +481,14 @@ impl Reader {
         let epoch = highest
             .next()
             .ok_or(Ended::Final(ReaderError::EpochsFull))?;
-        burn(
-            &*self.store,
-            &self.config.source,
-            burned.map(|held| held.token),
-            EpochState {
-                epoch,
-                server: common.now.server.clone(),
-                executed: common.now.executed.clone(),
-                plan: common.plan,
-                reason: cause.reason.clone(),
-            },
-        )
-        .await?;
+        let state = EpochState {
+            epoch,
+            server: common.now.server.clone(),
+            executed: common.now.executed.clone(),
+            plan: common.plan,
+            reason: cause.reason.clone(),
+        };
+        burn(&*self.store, &self.config.source, burned.as_ref(), &state).await?;
         onair_model::plant::failpoint("epoch opening");
         info!(%epoch, reason = %cause.reason, lost_tail = cause.lost_tail, "an epoch is opened");
         self.status.send_modify(|status| status.epochs += 1);
@@ -593,7 +579,7 @@ pub(crate) struct Common {
     pub(crate) feeds: Vec<Arc<Feed>>,
     pub(crate) plan: u64,
     pub(crate) now: Identity,
-    pub(crate) checkpoint_token: Option<Token>,
+    pub(crate) checkpoint: Option<Held<Checkpoint>>,
     pub(crate) taken: Vec<Option<Taken>>,
 }
 
@@ -608,22 +594,15 @@ pub(crate) struct Begun {
     pub(crate) opening: Option<Vec<Vec<Option<Before>>>>,
 }
 
-/// Writes the epoch's cell: from here on its number is used, whatever happens.
+/// Burns an epoch: from here on its number is used, whatever happens.
 pub(crate) async fn burn(
     store: &dyn ShardStore,
     source: &Arc<str>,
-    expect: Option<Token>,
-    state: EpochState,
-) -> Result<Token, Ended> {
-    match move_cell(
-        store,
-        &CellKey::Epoch(Arc::clone(source)),
-        expect,
-        state.to_bytes(),
-    )
-    .await?
-    {
-        Moved::Won(token) => Ok(token),
-        Moved::Lost(_) => Err(Ended::LeaseLost),
+    held: Option<&Held<EpochState>>,
+    state: &EpochState,
+) -> Result<(), Ended> {
+    match epoch::burn(store, source, held, state).await? {
+        Burned::Ours(_) => Ok(()),
+        Burned::Taken(_) => Err(Ended::LeaseLost),
     }
 }

@@ -161,6 +161,9 @@ pub fn rewind(checkpoint: &Checkpoint, purged: &GtidSet) -> (GtidSet, VecDeque<F
     }
 }
 
+/// Heartbeats before a transaction that must come counts as gone.
+const HEARTBEATS_MAX: u32 = 5;
+
 /// Why replaying did not reach where the log stands.
 #[derive(Debug)]
 pub enum ReplayError {
@@ -188,17 +191,23 @@ pub async fn replay(
 ) -> Result<(), ReplayError> {
     let epoch = |cause| Err(ReplayError::Epoch(cause));
     for print in expected {
-        let found = match next(stream).await? {
-            Step::Transaction(found) => found,
-            // What ended an epoch before is behind us; its GTID tells that it is the same.
-            Step::Barrier { gtid, .. } if gtid == Some(print.gtid) => continue,
-            Step::Barrier { .. } | Step::Heartbeat => {
-                return epoch(Cause::lost(format!(
-                    "{} is not where it was in the binlog",
-                    print.gtid
-                )));
+        let mut quiet = 0;
+        let found = loop {
+            match next(stream).await? {
+                Step::Transaction(found) => break Some(found),
+                // What ended an epoch before is behind us; its GTID tells that it is the same.
+                Step::Barrier { gtid, .. } if gtid == Some(print.gtid) => break None,
+                // One comes while the server skips what we have; many mean that it has nothing else.
+                Step::Heartbeat if quiet < HEARTBEATS_MAX => quiet += 1,
+                Step::Barrier { .. } | Step::Heartbeat => {
+                    return epoch(Cause::lost(format!(
+                        "{} is not where it was in the binlog",
+                        print.gtid
+                    )));
+                }
             }
         };
+        let Some(found) = found else { continue };
         let same = found.gtid == print.gtid && found.fingerprint == print.crc;
         if !same && !planted(Bug::FingerprintSkipped) {
             return epoch(Cause::lost(format!(

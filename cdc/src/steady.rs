@@ -11,9 +11,10 @@ use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use onair_log::{Durability, EventLog, Flush, LogError};
 use onair_model::parts::split;
 use onair_model::plant::{Bug, failpoint, planted};
-use onair_model::{Body, Bucket, GtidSet, Sum, Version};
-use onair_store::checkpoint::{Checkpoint, EpochState, FeedCheckpoint, Fingerprint, Lease, read};
-use onair_store::{CellKey, ShardStore, Token};
+use onair_model::{Body, Bucket, Sum};
+use onair_store::checkpoint::{Checkpoint, EpochState, FeedCheckpoint, Fingerprint, Held, read};
+use onair_store::lease::HeldLease;
+use onair_store::{CellKey, ShardStore};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -68,10 +69,8 @@ pub(crate) struct Steady<'a> {
     /// The state that the flush under way makes durable.
     flushing: Option<Checkpoint>,
     candidates: VecDeque<Checkpoint>,
-    /// What the checkpoint holds, as far as this session wrote it.
-    saved: Option<(Version, GtidSet)>,
-    lease: (Token, Lease),
-    checkpoint_token: Option<Token>,
+    lease: Option<HeldLease>,
+    checkpoint: Option<Held<Checkpoint>>,
     chores: Option<BoxFuture<'static, Result<Done, Ended>>>,
     forks: u32,
     xa_since: Option<Instant>,
@@ -126,7 +125,7 @@ enum Event {
 }
 
 impl<'a> Steady<'a> {
-    pub(crate) fn new(with: Resources<'a>, begun: Begun, lease: (Token, Lease)) -> Self {
+    pub(crate) fn new(with: Resources<'a>, begun: Begun, lease: HeldLease) -> Self {
         let Begun {
             common,
             stream,
@@ -136,7 +135,7 @@ impl<'a> Steady<'a> {
         } = begun;
         Steady {
             with,
-            checkpoint_token: common.checkpoint_token,
+            checkpoint: common.checkpoint.clone(),
             common,
             stream,
             sequence,
@@ -154,8 +153,7 @@ impl<'a> Steady<'a> {
             full_wanted: true,
             flushing: None,
             candidates: VecDeque::new(),
-            saved: None,
-            lease,
+            lease: Some(lease),
             chores: None,
             forks: 0,
             xa_since: None,
@@ -200,9 +198,9 @@ impl<'a> Steady<'a> {
                 self.flush = None;
                 done?;
                 let known = |candidate: &Checkpoint| {
-                    self.saved.as_ref().is_some_and(|(version, executed)| {
-                        *version == candidate.version && *executed == candidate.executed
-                    })
+                    self.checkpoint
+                        .as_ref()
+                        .is_some_and(|held| !candidate.replaces(&held.value))
                 };
                 if let Some(candidate) = self.flushing.take().filter(|candidate| !known(candidate))
                 {
@@ -375,7 +373,9 @@ impl<'a> Steady<'a> {
         if self.scan.is_none() && self.scan_due.is_some_and(|due| due <= Instant::now()) {
             self.begin_scan(Purpose::Reconcile, (0..self.common.feeds.len()).collect());
         }
-        if self.chores.is_none() {
+        if self.chores.is_none()
+            && let Some(lease) = self.lease.take()
+        {
             let durable = self.with.log.durability() == Durability::Durable;
             let candidates = if durable {
                 self.candidates.drain(..).next_back().into_iter().collect()
@@ -391,10 +391,10 @@ impl<'a> Steady<'a> {
                     .map(|feed| Arc::clone(&feed.config.name))
                     .collect(),
                 beat: !self.with.config.settings.lease_patience.is_zero(),
-                lease: self.lease.clone(),
+                lease,
                 durable,
                 candidates,
-                checkpoint_token: self.checkpoint_token,
+                checkpoint: self.checkpoint.clone(),
                 asks: self.opening.is_none() && self.scan.is_none(),
             };
             self.chores = Some(chores::run(Arc::clone(self.with.store), chores).boxed());
@@ -403,20 +403,26 @@ impl<'a> Steady<'a> {
     }
 
     fn chores_done(&mut self, done: Done) -> Result<(), Ended> {
-        self.lease = done.lease;
-        self.checkpoint_token = done.checkpoint_token;
-        if let Some(saved) = done.saved {
+        self.lease = Some(done.lease);
+        if done.saved.is_some() {
+            self.checkpoint.clone_from(&done.saved);
+        }
+        if let Some(Held { value: saved, .. }) = &self.checkpoint {
             self.candidates
-                .retain(|candidate| !saved.1.contains_set(&candidate.executed));
+                .retain(|candidate| !saved.executed.contains_set(&candidate.executed));
+            let version = saved.version;
             self.with
                 .status
-                .send_modify(|status| status.checkpoint = Some(saved.0));
-            self.saved = Some(saved);
+                .send_modify(|status| status.checkpoint = Some(version));
         }
         if done.requests.is_empty() || self.scan.is_some() || self.opening.is_some() {
             return Ok(());
         }
-        if done.requests.iter().any(|request| request.reason == "fork") {
+        if done
+            .requests
+            .iter()
+            .any(|request| request.held.value == "fork")
+        {
             self.forks += 1;
             if self.forks > 1 {
                 return Err(Ended::Epoch(Cause::new(
@@ -705,8 +711,8 @@ impl<'a> Steady<'a> {
         burn(
             &**self.with.store,
             &self.with.config.source,
-            burned.map(|held| held.token),
-            state,
+            burned.as_ref(),
+            &state,
         )
         .await?;
         info!(%epoch, reason, "an epoch is opened");

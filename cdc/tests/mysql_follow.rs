@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use onair_cdc::mysql::{MysqlConfig, MysqlSource};
-use onair_cdc::source::{Dialect, EventStream, RawEvent, SILENCE_MAX, Source as _, SourceError};
+use onair_cdc::source::{Dialect, RawEvent, SILENCE_MAX, Source as _, SourceError};
 use onair_model::GtidSet;
 use onair_xtask::servers::{Flavor, Options, Server};
 

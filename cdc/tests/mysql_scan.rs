@@ -1,62 +1,414 @@
-//! Scans of real tables.
+//! Scans of real tables: every live row once whatever the key, and exactly what `high` says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use onair_cdc::source::{RowSink, ScanRequest, Source as _};
+use anyhow::{Context as _, Result, ensure};
+use onair_cdc::encode::Encoder;
+use onair_cdc::feed::Feed;
+use onair_cdc::mysql::MysqlSource;
+use onair_cdc::source::{RawEvent, RowSink, ScanRequest, Scanned, Source as _, SourceError};
+use onair_model::gtid::{SourceId, Tag};
 use onair_model::value::Value;
-use onair_xtask::servers::Server;
+use onair_model::{Gtid, GtidSet, Key};
+use onair_xtask::servers::{Server, process};
 
 use crate::on_each_server;
-use crate::servers::{database, feed, source, table_name};
+use crate::proxy::{Mischief, Proxy};
+use crate::servers::{database, feed, source, source_at, table_name};
 
-on_each_server!(a_scan_gives_the_live_rows_once);
+on_each_server!(
+    every_live_row_comes_once_whatever_the_key,
+    a_scan_shows_what_it_says_under_fire,
+    a_throttled_scan_takes_its_time,
+    a_scan_of_another_server_is_refused,
+    a_locked_table_does_not_hold_a_scan,
+);
 
-/// 60,000 rows with holes, one in seven of them live.
-const ROWS: &str = "CREATE TABLE scan_live.room (id BIGINT UNSIGNED PRIMARY KEY, live_status TINYINT NOT NULL, title VARCHAR(40));
-    SET SESSION cte_max_recursion_depth = 1000000;
-    INSERT INTO scan_live.room WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
-    SELECT i * i, i % 7 = 0, CONCAT('room ', i) FROM n;
-    ANALYZE TABLE scan_live.room;";
+/// What a scan gave, by key.
+type Found = BTreeMap<Key, Vec<u8>>;
 
-async fn a_scan_gives_the_live_rows_once(server: &Server) -> Result<()> {
-    database(server, "scan_live")?;
-    let rows = if server.flavor().is_mariadb() {
-        ROWS.replace("cte_max_recursion_depth", "max_recursive_iterations")
-    } else {
-        ROWS.to_owned()
-    };
-    server.sql(&rows)?;
-    let source = source(server);
-    let name = table_name("scan_live", "room");
-    let feed = feed(&source, &name, "live_status = 1", &["title"]).await?;
-    let delivered = source.identity().await?.executed;
-    let found = Arc::new(Mutex::new(BTreeMap::new()));
+/// Scans; the rows must have distinct keys.
+async fn scan(source: &MysqlSource, request: &ScanRequest) -> Result<(Scanned, Found)> {
+    let found = Arc::new(Mutex::new(Found::new()));
     let sink: RowSink = {
         let found = Arc::clone(&found);
-        Arc::new(move |values| {
-            let [Value::UInt(id), Value::Bytes(title)] = values else {
-                panic!("{values:?}");
-            };
-            let before = found.lock().unwrap().insert(*id, title.to_vec());
-            assert_eq!(before, None, "{id} came twice");
+        let encoder = Mutex::new(Encoder::new(&request.feed));
+        let keys = request.feed.key.len();
+        Arc::new(move |values: &[Value<'_>]| {
+            let mut encoder = encoder.lock().unwrap();
+            let key = encoder.key(&values[..keys]).unwrap();
+            let mut row = Vec::new();
+            encoder.row(&values[keys..], &mut row).unwrap();
+            assert_eq!(
+                found.lock().unwrap().insert(key, row),
+                None,
+                "came twice: {values:?}"
+            );
         })
     };
-    let request = ScanRequest {
-        feed,
+    let scanned = source.scan(request, sink).await?;
+    let found = std::mem::take(&mut *found.lock().unwrap());
+    assert_eq!(scanned.rows, found.len() as u64);
+    Ok((scanned, found))
+}
+
+fn request(feed: &Arc<Feed>, delivered: &GtidSet) -> ScanRequest {
+    ScanRequest {
+        feed: Arc::clone(feed),
         delivered: delivered.clone(),
         parallel: 4,
         max_rate: None,
-    };
-    let scanned = source.scan(&request, sink).await?;
-    assert!(scanned.high.contains_set(&delivered));
-    let found = found.lock().unwrap();
-    assert_eq!(scanned.rows, 60_000 / 7);
-    assert_eq!(found.len(), 60_000 / 7);
-    for (id, title) in &*found {
-        let i = (*id as f64).sqrt() as u64;
-        assert_eq!(title, format!("room {i}").as_bytes());
     }
+}
+
+const ROWS: u32 = 21_000;
+/// Name, key columns, the key of row `i` from 0.
+const KEYS: &[(&str, &str, &str)] = &[
+    ("serial", "k BIGINT UNSIGNED, PRIMARY KEY (k)", "i"),
+    ("negative", "k INT, PRIMARY KEY (k)", "i * 7 - 100000"),
+    // One row in thirty has a small number.
+    (
+        "skewed",
+        "k BIGINT UNSIGNED, PRIMARY KEY (k)",
+        "IF(i % 30 = 0, i, 9000000000000000000 + i * i)",
+    ),
+    (
+        "composite",
+        "a INT, b VARCHAR(20) CHARACTER SET utf8mb4, PRIMARY KEY (a, b)",
+        "i % 5, CONCAT('Ä', i)",
+    ),
+    // All of one tenant.
+    (
+        "tenant",
+        "a INT, b INT, c INT, PRIMARY KEY (a, b, c)",
+        "IF(i < 20, i, 7), i DIV 100, i % 100",
+    ),
+    (
+        "uuid",
+        "k CHAR(36) CHARACTER SET ascii, PRIMARY KEY (k)",
+        "CONCAT_WS('-', LEFT(SHA2(i, 256), 8), MID(SHA2(i, 256), 9, 4), RIGHT(SHA2(i, 256), 20))",
+    ),
+    (
+        "hash",
+        "k BINARY(16), PRIMARY KEY (k)",
+        "UNHEX(LEFT(SHA2(i, 256), 32))",
+    ),
+    (
+        "folded",
+        "k VARCHAR(40) CHARACTER SET utf8mb4, PRIMARY KEY (k)",
+        "CONCAT(IF(i % 2, 'User-', 'uSER-'), LEFT(SHA2(i, 256), 32))",
+    ),
+    (
+        "wide",
+        "k VARCHAR(40) CHARACTER SET utf16 COLLATE utf16_bin, PRIMARY KEY (k)",
+        "LEFT(SHA2(i, 256), 32)",
+    ),
+    (
+        "latin",
+        "k VARCHAR(40) CHARACTER SET latin1, PRIMARY KEY (k)",
+        "CONCAT('é', i * 13)",
+    ),
+    (
+        "days",
+        "d DATE, n INT, PRIMARY KEY (d, n)",
+        "'2025-01-31' + INTERVAL i DIV 100 DAY, i",
+    ),
+    (
+        "moments",
+        "t DATETIME(6), PRIMARY KEY (t)",
+        "'2025-01-01' + INTERVAL i * 1003 MICROSECOND",
+    ),
+    (
+        "labels",
+        "e ENUM('z', 'm', 'a'), n INT, PRIMARY KEY (e, n)",
+        "1 + i % 3, i",
+    ),
+    (
+        "decimals",
+        "k DECIMAL(20, 3), PRIMARY KEY (k)",
+        "i / 8 - 700",
+    ),
+    ("bits", "k BIT(40), PRIMARY KEY (k)", "i * 1000"),
+];
+
+async fn every_live_row_comes_once_whatever_the_key(server: &Server) -> Result<()> {
+    database(server, "scan_keys")?;
+    let setting = if server.flavor().is_mariadb() {
+        "max_recursive_iterations"
+    } else {
+        "cte_max_recursion_depth"
+    };
+    for (name, columns, key) in KEYS {
+        server.sql(&format!(
+            "CREATE TABLE scan_keys.{name} ({columns}, live INT NOT NULL, seen INT NOT NULL);
+             SET SESSION {setting} = 1000000;
+             INSERT INTO scan_keys.{name}
+             WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS} - 1)
+             SELECT {key}, i % 3, i FROM n;
+             ANALYZE TABLE scan_keys.{name}"
+        ))?;
+    }
+    let source = source(server);
+    for (name, ..) in KEYS {
+        let feed = feed(
+            &source,
+            &table_name("scan_keys", name),
+            "live = 1",
+            &["seen"],
+        )
+        .await?;
+        let delivered = source.identity().await?.executed;
+        let (_, found) = scan(&source, &request(&feed, &delivered))
+            .await
+            .context(*name)?;
+        assert_eq!(found.len() as u32, ROWS / 3, "{name}");
+        let mut empty = request(&feed, &delivered);
+        empty.parallel = 1;
+        let (scanned, _) = scan(&source, &empty).await?;
+        assert_eq!(scanned.rows as u32, ROWS / 3, "{name} with one connection");
+    }
+    server.sql("CREATE TABLE scan_keys.empty (id INT PRIMARY KEY, live INT)")?;
+    let feed = feed(
+        &source,
+        &table_name("scan_keys", "empty"),
+        "live = 1",
+        &["live"],
+    )
+    .await?;
+    let (scanned, _) = scan(&source, &request(&feed, &source.identity().await?.executed)).await?;
+    assert_eq!(scanned.rows, 0);
+    Ok(())
+}
+
+async fn a_scan_shows_what_it_says_under_fire(server: &Server) -> Result<()> {
+    const WRITERS: usize = 4;
+    const EACH: usize = 2_000;
+    database(server, "scan_fire")?;
+    server.sql("CREATE TABLE scan_fire.t (id INT PRIMARY KEY, live INT NOT NULL, mark VARBINARY(20) NOT NULL)")?;
+    let source = source(server);
+    let feed = feed(
+        &source,
+        &table_name("scan_fire", "t"),
+        "live = 1",
+        &["live"],
+    )
+    .await?;
+    let start = source.identity().await?.executed;
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let mut client = server.bound_client();
+        client.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = process::spawn(client)?;
+        let mut script = String::new();
+        for n in 0..EACH {
+            let id = n * WRITERS + writer;
+            script.push_str(&format!(
+                "INSERT INTO scan_fire.t VALUES ({id}, 1, '~mk~{id:08}.');\n"
+            ));
+        }
+        let mut input = child.stdin.take().context("stdin")?;
+        let feeder = std::thread::spawn(move || {
+            use std::io::Write as _;
+            input.write_all(script.as_bytes())
+        });
+        writers.push((child, feeder));
+    }
+
+    // The stream runs ahead of the scans, as the reader's does.
+    let mut events = source.follow(&start).await?;
+    let mut stream = Stream::default();
+    let mut delivered = start.clone();
+    let mut scans = Vec::new();
+    while stream.gtids.len() < WRITERS * EACH {
+        while stream.gtids.len() < scans.len() * EACH / 2 && stream.gtids.len() < WRITERS * EACH {
+            stream.take(events.next().await?, &mut delivered);
+        }
+        while let Some(event) = events.try_next()? {
+            stream.take(event, &mut delivered);
+        }
+        let (scanned, found) = scan(&source, &request(&feed, &delivered)).await?;
+        scans.push((delivered.clone(), scanned, found));
+        ensure!(scans.len() < 5_000, "the writers do not end");
+        stream.take(events.next().await?, &mut delivered);
+    }
+    for (mut child, feeder) in writers {
+        feeder
+            .join()
+            .map_err(|_| anyhow::anyhow!("feeding a writer"))??;
+        ensure!(child.wait()?.success());
+    }
+    let mut ahead = 0;
+    for (delivered, scanned, found) in &scans {
+        for (id, gtid) in &stream.gtids {
+            let visible = found.contains_key(&Key::from_i64(*id));
+            assert!(
+                !delivered.contains(gtid) || visible,
+                "{gtid} was delivered, {id} not seen"
+            );
+            assert!(
+                !visible || scanned.high.contains(gtid),
+                "{id} seen, {gtid} not in high"
+            );
+            ahead += usize::from(visible && !delivered.contains(gtid));
+        }
+    }
+    eprintln!(
+        "{}: {} scans, {ahead} rows ahead of the stream",
+        server.flavor(),
+        scans.len()
+    );
+    assert!(
+        scans.len() > 3 && ahead > 0,
+        "no fire: {} scans",
+        scans.len()
+    );
+    Ok(())
+}
+
+/// Which transaction inserted which row, from raw events.
+#[derive(Default)]
+struct Stream {
+    current: Option<Gtid>,
+    gtids: HashMap<i64, Gtid>,
+}
+
+impl Stream {
+    fn take(&mut self, event: RawEvent, delivered: &mut GtidSet) {
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+        let body = &event.body;
+        match event.kind {
+            33 => {
+                let uuid = body[1..17].iter().fold(0, |n, b| n << 8 | u128::from(*b));
+                let source = SourceId {
+                    uuid,
+                    tag: Tag::NONE,
+                };
+                let number = number(&body[17..25]);
+                self.current = Some(Gtid::Mysql { source, number });
+            }
+            162 => {
+                self.current = Some(Gtid::Mariadb {
+                    domain: number(&body[8..12]) as u32,
+                    server: event.server_id,
+                    sequence: number(&body[..8]),
+                });
+            }
+            // What a transaction ends with here: XID, or the statement itself.
+            2 | 16 if !body.ends_with(b"BEGIN") => delivered.insert(&self.current.take().unwrap()),
+            _ => {}
+        }
+        let mark = body.windows(4).position(|window| window == b"~mk~");
+        if let (Some(mark), Some(gtid)) = (mark, self.current) {
+            let id = std::str::from_utf8(&body[mark + 4..mark + 12]).unwrap();
+            self.gtids.insert(id.parse().unwrap(), gtid);
+        }
+    }
+}
+
+async fn a_throttled_scan_takes_its_time(server: &Server) -> Result<()> {
+    database(server, "scan_slow")?;
+    server.sql(
+        "CREATE TABLE scan_slow.t (id INT PRIMARY KEY AUTO_INCREMENT, live INT);
+         INSERT INTO scan_slow.t (live) VALUES (1), (0), (1), (0);",
+    )?;
+    for _ in 0..12 {
+        server.sql("INSERT INTO scan_slow.t (live) SELECT live FROM scan_slow.t")?;
+    }
+    server.sql("ANALYZE TABLE scan_slow.t")?;
+    let source = source(server);
+    let feed = feed(
+        &source,
+        &table_name("scan_slow", "t"),
+        "live = 1",
+        &["live"],
+    )
+    .await?;
+    let mut request = request(&feed, &source.identity().await?.executed);
+    request.max_rate = Some(8_000);
+    let start = Instant::now();
+    let (scanned, _) = scan(&source, &request).await?;
+    assert_eq!(scanned.rows, 8_192);
+    // 16,384 rows to look at, the last range paid for by nobody.
+    assert!(
+        start.elapsed() > Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    Ok(())
+}
+
+async fn a_scan_of_another_server_is_refused(server: &Server) -> Result<()> {
+    let other = Server::start_own(server.flavor(), Default::default())?;
+    for server in [server, &other] {
+        database(server, "scan_other")?;
+        server.sql("CREATE TABLE scan_other.t (id INT PRIMARY KEY, live INT)")?;
+    }
+    other.create_user(
+        "onair",
+        "secret",
+        &["REPLICATION SLAVE ON *.*", "SELECT ON *.*"],
+    )?;
+    let address = (server.host(), server.port());
+    let proxy = Proxy::start("127.0.0.1", address, Mischief::default()).await?;
+    let source = source_at(&proxy.url("onair:secret", ""));
+    let feed = feed(
+        &source,
+        &table_name("scan_other", "t"),
+        "live = 1",
+        &["live"],
+    )
+    .await?;
+    let delivered = source.identity().await?.executed;
+    let _events = source.follow(&delivered).await?;
+    scan(&source, &request(&feed, &delivered)).await?;
+    *proxy.mischief.elsewhere.lock().unwrap() = Some((other.host().to_owned(), other.port()));
+    let err = scan(&source, &request(&feed, &delivered))
+        .await
+        .unwrap_err();
+    assert!(err.to_string().contains("different servers"), "{err}");
+    Ok(())
+}
+
+async fn a_locked_table_does_not_hold_a_scan(server: &Server) -> Result<()> {
+    database(server, "scan_lock")?;
+    server.sql("CREATE TABLE scan_lock.t (id INT PRIMARY KEY, live INT)")?;
+    let source = source(server);
+    let feed = feed(
+        &source,
+        &table_name("scan_lock", "t"),
+        "live = 1",
+        &["live"],
+    )
+    .await?;
+    let delivered = source.identity().await?.executed;
+    let mut client = server.bound_client();
+    client.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = process::spawn(client)?;
+    let mut input = holder.stdin.take().context("stdin")?;
+    std::io::Write::write_all(
+        &mut input,
+        b"LOCK TABLES scan_lock.t WRITE; SELECT 'locked'; \n",
+    )?;
+    // Held until standard input ends; the answer shows only then, so look for the lock itself.
+    let held = Instant::now();
+    while server
+        .sql("SHOW OPEN TABLES FROM scan_lock WHERE In_use > 0")?
+        .is_empty()
+    {
+        ensure!(held.elapsed() < Duration::from_secs(10), "never locked");
+    }
+    let start = Instant::now();
+    let err = scan(&source, &request(&feed, &delivered))
+        .await
+        .unwrap_err();
+    let err = err.downcast::<SourceError>()?;
+    assert!(matches!(err, SourceError::Unreachable { .. }), "{err}");
+    assert!(start.elapsed() < Duration::from_secs(15));
+    drop(input);
+    holder.wait()?;
+    scan(&source, &request(&feed, &delivered)).await?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! A TCP proxy between us and a server that changes or withholds what the server sends.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +17,8 @@ pub(crate) struct Mischief {
     pub(crate) silent: AtomicBool,
     /// Bytes of the server to look for, and what to send instead.
     pub(crate) replace: Option<(Vec<u8>, Vec<u8>)>,
+    /// Another server for connections made from now on.
+    pub(crate) elsewhere: Mutex<Option<(String, u16)>>,
 }
 
 /// A running proxy; it ends with this.
@@ -54,7 +56,8 @@ impl Proxy {
 async fn accept(listener: TcpListener, server: (String, u16), mischief: Arc<Mischief>) {
     let mut pipes = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let Ok(server) = TcpStream::connect(&server).await else {
+        let elsewhere = mischief.elsewhere.lock().unwrap().clone();
+        let Ok(server) = TcpStream::connect(elsewhere.as_ref().unwrap_or(&server)).await else {
             continue;
         };
         let (client_read, client_write) = client.into_split();

@@ -3,6 +3,9 @@
 //! A feed's log has one partition a bucket and one for cuts. Order holds inside a partition and nowhere else.
 //! Nothing here decides anything: gaps, repeats and lies are seen by the chain (DESIGN section 3).
 
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod faulty;
 pub mod memory;
 
 use std::fmt;

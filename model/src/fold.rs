@@ -257,7 +257,7 @@ fn fold_carry(state: &mut BucketState, record: &Record, old: Version, newer: boo
         };
     }
     let ours = agrees && state.d == old;
-    if !(ours || planted(Bug::CarryUnchecked)) {
+    if !ours && !planted(Bug::CarryUnchecked) {
         return Outcome::Gap;
     }
     *state = BucketState {

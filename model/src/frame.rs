@@ -80,7 +80,8 @@ impl Frame {
             digest: self.digest,
             count: self.count,
         };
-        if !(ascends && sum == stated) && !planted(Bug::FrameUnchecked) {
+        let sound = ascends && sum == stated;
+        if !sound && !planted(Bug::FrameUnchecked) {
             return Err(FrameError::Digest);
         }
         Ok(())

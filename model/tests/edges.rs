@@ -12,6 +12,7 @@ use onair_model::{Bucket, BucketState, CutRecord, Digest, Frame, Key, Proven, Ro
 use crate::history::{
     Content, History, LINEAGE, NOTHING, Writes, gtids, keys, layout, row, rows_of, sum,
 };
+use crate::worlds::merges;
 
 /// One bucket, `size` keys, each transaction writes all of them.
 fn wide(size: usize, transactions: u32) -> History {
@@ -87,7 +88,8 @@ pub(crate) fn parts_world() -> Result<usize, String> {
     ];
     let mut logs = 0;
     for (first, second) in &sets {
-        for merged in merges(first, second) {
+        let unplaced = |set: &[Record]| set.iter().map(|r| (0, r.clone())).collect::<Vec<_>>();
+        for merged in merges(&unplaced(first), &unplaced(second)) {
             logs += 1;
             follow(&history, &merged, false)?;
             for at in 0..merged.len() {
@@ -107,21 +109,6 @@ pub(crate) fn parts_world() -> Result<usize, String> {
         }
     }
     Ok(logs)
-}
-
-fn merges(a: &[Record], b: &[Record]) -> Vec<Vec<Record>> {
-    let (Some((x, rest_a)), Some((y, rest_b))) = (a.split_first(), b.split_first()) else {
-        return vec![[a, b].concat()];
-    };
-    let with = |first: &Record, rest: Vec<Vec<Record>>| {
-        let first = first.clone();
-        rest.into_iter()
-            .map(move |rest| [vec![first.clone()], rest].concat())
-            .collect::<Vec<_>>()
-    };
-    let mut all = with(x, merges(rest_a, b));
-    all.extend(with(y, merges(a, rest_b)));
-    all
 }
 
 fn follow(history: &History, log: &[Record], lossy: bool) -> Result<(), String> {

@@ -138,10 +138,8 @@ impl World {
         let outcome = to.assembly.record(name, record.clone());
         let new = *to.assembly.bucket(name);
         if record.epoch < old.epoch {
-            ensure!(
-                outcome == Outcome::Refused && new == old,
-                "a zombie was heard: {outcome:?}"
-            );
+            let ignored = matches!(outcome, Outcome::Refused | Outcome::Duplicate) && new == old;
+            ensure!(ignored, "{name}: a zombie was heard: {outcome:?}");
         }
         self.progressed(bucket, &old, &new)?;
         match &outcome {
@@ -433,8 +431,11 @@ impl World {
                 }
                 Err(error) => ensure!(!inside, "{} does not apply to {version}: {error}", name()),
             }
-            // A replica that is not what its version says.
-            for (other, _) in versions().filter(|(other, _)| *other != version) {
+            // A replica that is not what its version says; in long histories only one beside it.
+            let near = |other: Version| other.get().abs_diff(version.get()) < 2;
+            let long = versions().count() > 8;
+            let others = versions().filter(|(other, _)| *other != version);
+            for (other, _) in others.filter(|(other, _)| !long || near(*other)) {
                 if frame.check(other, sum(&content), &rows).is_ok() {
                     let after = put(&content, frame);
                     ensure!(after == goal, "{} takes {content:?} for {other}", name());
@@ -646,6 +647,11 @@ fn put(content: &Content, frame: &Frame) -> Content {
 }
 
 impl Receiver {
+    /// It holds a head now, whose base was at or before the first cut.
+    pub(crate) fn booted(&mut self, bucket: usize) {
+        self.shown[bucket] = (Version::ZERO, NOTHING, true);
+    }
+
     fn bucket_key(&self, bucket: Bucket) -> u64 {
         let mut hasher = DefaultHasher::new();
         let state = self.assembly.bucket(bucket);

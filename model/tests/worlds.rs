@@ -433,3 +433,188 @@ fn a_zombie_while_the_next_epoch_opens() {
 fn two_histories_of_one_epoch_never_mix() {
     search("two histories", &forks());
 }
+
+/// The flushes of a reader that starts at `from`: every way to cut the versions after it.
+fn flushes(from: u64, end: u64) -> Vec<Vec<(u64, u64)>> {
+    if from == end {
+        return vec![Vec::new()];
+    }
+    (from + 1..=end)
+        .flat_map(|to| {
+            flushes(to, end)
+                .into_iter()
+                .map(move |rest| [vec![(from, to)], rest].concat())
+        })
+        .collect()
+}
+
+/// One partition's records, each with the sequence that its reader had come to.
+type Written<T> = Vec<(u64, T)>;
+
+/// All orders in which two readers' records come to a partition; the second one starts only after what the first had
+/// written through `checkpoint`.
+fn orders<T: Clone>(first: &Written<T>, second: &Written<T>, checkpoint: u64) -> Vec<Vec<T>> {
+    let done = first.iter().take_while(|(at, _)| *at <= checkpoint).count();
+    let (before, beside) = first.split_at(done);
+    let before: Vec<T> = before.iter().map(|(_, record)| record.clone()).collect();
+    merges(beside, second)
+        .into_iter()
+        .map(|rest| [before.clone(), rest].concat())
+        .collect()
+}
+
+pub(crate) fn merges<T: Clone>(a: &[(u64, T)], b: &[(u64, T)]) -> Vec<Vec<T>> {
+    let only =
+        |rest: &[(u64, T)]| -> Vec<T> { rest.iter().map(|(_, record)| record.clone()).collect() };
+    let (Some((x, rest_a)), Some((y, rest_b))) = (a.split_first(), b.split_first()) else {
+        return vec![[only(a), only(b)].concat()];
+    };
+    let with = |first: &T, rest: Vec<Vec<T>>| {
+        rest.into_iter()
+            .map(|rest| [vec![first.clone()], rest].concat())
+            .collect::<Vec<_>>()
+    };
+    [with(&x.1, merges(rest_a, b)), with(&y.1, merges(a, rest_b))].concat()
+}
+
+/// What a reader writes to a bucket: a record a flush that touches it, progress at its end.
+fn bucket_log(history: &History, bucket: usize, flushes: &[(u64, u64)]) -> Written<Record> {
+    let end = history.end();
+    let touched = flushes
+        .iter()
+        .filter(|(from, to)| history.d(bucket, *to) > *from);
+    let mut log: Written<Record> = touched
+        .map(|(from, to)| (*to, history.record(bucket, *from, *to)))
+        .collect();
+    log.push((end + 1, history.record(bucket, end, end)));
+    log
+}
+
+/// What it writes of cuts: its first one and its last one are full.
+fn cut_log(history: &History, from: u64, flushes: &[(u64, u64)]) -> Written<CutRecord> {
+    let end = history.end();
+    let mut log = vec![(from, history.cut(from, from, true, false))];
+    log.extend(
+        flushes
+            .iter()
+            .map(|(from, to)| (*to, history.cut(*from, *to, false, false))),
+    );
+    log.push((end + 1, history.cut(end, end, true, true)));
+    log
+}
+
+/// A log, the same with every single record lost, and with every single one repeated at once or at the end; true
+/// where something is missing.
+fn faults<T: Clone>(log: &[T]) -> Vec<(Vec<T>, bool)> {
+    let mut all = vec![(log.to_vec(), false)];
+    for at in 0..log.len() {
+        let mut lost = log.to_vec();
+        lost.remove(at);
+        all.push((lost, true));
+        let mut repeated = log.to_vec();
+        repeated.insert(at, log[at].clone());
+        all.push((repeated, false));
+        all.push(([log, &log[at..=at]].concat(), false));
+    }
+    all
+}
+
+#[test]
+fn two_readers_with_every_flush_boundary_loss_and_repeat() {
+    let (mut logs, mut records) = (0, 0);
+    for touched in 0..8u32 {
+        let transactions: Vec<Transaction> = (0..3)
+            .map(|at| [if touched >> at & 1 == 1 { Toggle } else { No }, Change])
+            .collect();
+        let world = epoch(&transactions);
+        let history = world.last();
+        let end = history.end();
+        for first in flushes(0, end) {
+            let checkpoints = [0].into_iter().chain(first.iter().map(|(_, to)| *to));
+            for checkpoint in checkpoints {
+                for second in flushes(checkpoint, end) {
+                    let one = bucket_log(history, 0, &first);
+                    let other = bucket_log(history, 0, &second);
+                    for log in orders(&one, &other, checkpoint) {
+                        for (log, lost) in faults(&log) {
+                            logs += 1;
+                            records += log.len();
+                            follow_bucket(&world, &log, lost);
+                        }
+                    }
+                    let one = cut_log(history, 0, &first);
+                    let other = cut_log(history, checkpoint, &second);
+                    if touched != 5 {
+                        continue;
+                    }
+                    for log in orders(&one, &other, checkpoint) {
+                        for (log, lost) in faults(&log) {
+                            logs += 1;
+                            records += log.len();
+                            follow_cuts(&world, &log, lost);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("two readers in order: {logs} logs of one partition, {records} records");
+}
+
+fn follow_bucket(world: &World, log: &[Record], lost: bool) {
+    use onair_model::Bucket;
+    use onair_model::fold::Outcome;
+    let history = world.last();
+    let end = history.end();
+    let mut state = onair_model::BucketState::NOTHING;
+    let opening = history.replace(0, 0);
+    for record in [&opening].into_iter().chain(log) {
+        let rows = &history.rows[state.d.sequence() as usize][0];
+        let step = onair_model::fold::fold(crate::history::LINEAGE, &state, rows, record);
+        state = step.state;
+        let alarm = match step.outcome {
+            Outcome::Fork(_) => true,
+            Outcome::Gap => !lost,
+            _ => false,
+        };
+        assert!(
+            !alarm,
+            "{}: {:?} at {record:?} of {log:?}",
+            world.name, step.outcome
+        );
+        assert!(
+            history.agrees(0, &state),
+            "{}: {state:?} of {log:?}",
+            world.name
+        );
+    }
+    let cut = history.cut(end, end, true, true);
+    let named = cut
+        .touched
+        .iter()
+        .find(|(bucket, _)| *bucket == Bucket::new(0));
+    let d = named.unwrap().1;
+    state.claim(d);
+    assert!(
+        state.d == d || (lost && state.is_behind_claim()),
+        "{}: {log:?}",
+        world.name
+    );
+}
+
+fn follow_cuts(world: &World, log: &[CutRecord], lost: bool) {
+    use onair_model::cut::Admitted;
+    let history = world.last();
+    let mut receiver = world.receiver();
+    for cut in log {
+        let admitted = world.cut(&mut receiver, cut).unwrap();
+        assert!(
+            lost || admitted != Admitted::Hole,
+            "{}: {cut:?} of {log:?}",
+            world.name
+        );
+    }
+    // The last one may be the one that is lost: then the other reader's is there.
+    let taken = receiver.assembly.taken().unwrap();
+    assert_eq!(taken.version, history.version(history.end()));
+}

@@ -6,7 +6,11 @@ pub mod entries;
 pub mod schema_text;
 
 /// Generated from `proto/onair/v1`.
-#[expect(clippy::all, reason = "generated code")]
+#[expect(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/onair.v1.rs"));
 }

@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) stale_after: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) max_message: usize,
+    pub(crate) max_rows: u64,
 }
 
 impl<T: FromRow> Builder<T> {
@@ -52,6 +53,7 @@ impl<T: FromRow> Builder<T> {
             stale_after: Duration::from_secs(10),
             backoff: Backoff::default(),
             max_message: 64 * 1024 * 1024,
+            max_rows: 100_000_000,
         };
         Builder {
             endpoints,
@@ -116,6 +118,12 @@ impl<T: FromRow> Builder<T> {
         self
     }
 
+    /// The most rows that are taken from a server. 100 million by default.
+    pub const fn max_rows(mut self, rows: u64) -> Self {
+        self.settings.max_rows = rows;
+        self
+    }
+
     /// Connects, and returns when the first version is verified. Must be called within a tokio runtime; the feed's
     /// one task runs there until the feed is dropped or closed.
     pub async fn connect(self) -> Result<Feed<T>, ConnectError> {
@@ -165,8 +173,8 @@ impl<T: FromRow> Builder<T> {
                 })
             }
             Ok(Ok(Err(problem))) => Err(ConnectError::Refused(problem)),
-            // The task can only end by its answer, or by a panic.
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(_)) => Err(ConnectError::Stopped),
+            Err(_) => {
                 let last = shared.status().last_problem;
                 Err(ConnectError::Timeout {
                     after: init_timeout,
@@ -227,23 +235,21 @@ pub enum ConnectError {
     #[error("settings: {}", .0.join("; "))]
     Settings(Vec<String>),
     /// Every server refuses for good, or a row does not fit the type.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(Problem),
     /// No version was verified in time.
-    #[error("no server gave a version within {after:?}{}", and_last(.last.as_ref()))]
+    #[error("no server gave a version within {after:?}")]
     #[non_exhaustive]
     Timeout {
         /// The limit.
         after: Duration,
         /// What went wrong last.
+        #[source]
         last: Option<Problem>,
     },
-}
-
-fn and_last(problem: Option<&Problem>) -> String {
-    problem
-        .map(|problem| format!("; last: {problem}"))
-        .unwrap_or_default()
+    /// The feed's task ended without an answer.
+    #[error("the feed's task stopped: please report it as a fault of onair-sdk")]
+    Stopped,
 }
 
 impl ConnectError {

@@ -66,6 +66,14 @@ impl<T> Changes<T> {
         }
     }
 
+    /// The first step: the whole content.
+    pub(crate) fn first(&mut self) -> Step<T> {
+        let now = self.shared.snapshot();
+        let first = step(None, &now);
+        self.last = Some(now);
+        first
+    }
+
     /// Begins after a snapshot instead of with the whole content.
     #[must_use]
     pub fn after(mut self, snapshot: Snapshot<T>) -> Self {
@@ -99,7 +107,7 @@ impl<T> Changes<T> {
     }
 }
 
-fn step<T>(last: Option<&Snapshot<T>>, now: &Snapshot<T>) -> Step<T> {
+pub(crate) fn step<T>(last: Option<&Snapshot<T>>, now: &Snapshot<T>) -> Step<T> {
     let before = last.map(|last| &last.held);
     let mut step = Step {
         from: last.map(Snapshot::version),

@@ -67,7 +67,7 @@ impl Reading {
     clippy::disallowed_methods,
     reason = "the home of the wall clock in this crate"
 )]
-fn wall_clock() -> i64 {
+pub(crate) fn wall_clock() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .ok()

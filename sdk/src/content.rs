@@ -94,10 +94,6 @@ impl<T> Content<T> {
         &self.schema
     }
 
-    pub(crate) fn set_schema(&mut self, schema: Arc<Schema>) {
-        self.schema = schema;
-    }
-
     /// One hash a lookup: it chooses the bucket, the leaf and the place in the leaf.
     pub(crate) fn get(&self, key: &(impl AsKey + ?Sized)) -> Option<(&Key, &Arc<T>)> {
         let entry = key.with_key(&self.schema.key, |bytes| {

@@ -13,7 +13,7 @@ const MAX_FRAME: u32 = 256 * 1024;
 /// What may be under way on a stream: enough for a snapshot over a slow line.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
-/// A server: `http://host:port`, or a [`FakeServer`](crate::testing::FakeServer) in a test.
+/// A server: `http://host:port`, or, in a test, the endpoint of a `testing::FakeServer`.
 #[derive(Clone)]
 pub struct Endpoint(Place);
 

@@ -1,6 +1,7 @@
 //! A feed in the memory of this process.
 
 use std::fmt;
+use std::hash::Hash;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::changes::Changes;
 use crate::clock::Reading;
 use crate::content::Content;
 use crate::endpoint::Endpoint;
+use crate::index::Index;
 use crate::key::{self, AsKey};
 use crate::row::FromRow;
 use crate::session::{Arrival, Verified};
@@ -72,6 +74,11 @@ impl<T> Feed<T> {
     /// Steps of changes, the whole content first.
     pub fn changes(&self) -> Changes<T> {
         Changes::new(self.shared.clone())
+    }
+
+    /// Rows by something that `of` reads from them.
+    pub fn index<I: Hash + Eq>(&self, of: impl Fn(&T) -> I + Send + Sync + 'static) -> Index<T, I> {
+        Index::new(self.changes(), of)
     }
 
     /// Time since the content was last known to be complete.

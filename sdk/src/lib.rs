@@ -24,14 +24,19 @@
 
 #![deny(missing_docs)]
 
+mod admit;
 mod builder;
 mod changes;
 mod clock;
 mod content;
 mod endpoint;
 mod feed;
+mod index;
 mod key;
+mod message;
 mod plan;
+#[cfg(feature = "prost")]
+mod prost_row;
 pub mod raw;
 mod refusal;
 mod row;
@@ -41,6 +46,8 @@ mod status;
 mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(test)]
+mod texts;
 mod wait;
 mod wire;
 
@@ -48,10 +55,14 @@ pub use builder::{Builder, ConnectError};
 pub use changes::{Change, Changes, Step};
 pub use endpoint::Endpoint;
 pub use feed::Feed;
+pub use index::Index;
 pub use key::{AsKey, KeyPart};
 pub use onair_model::schema::{Field, FieldKind, Schema};
 pub use onair_model::{Digest, Epoch, Gtid, GtidSet, Key, Lineage, Proven, Version};
 pub use plan::Backoff;
+#[cfg(feature = "prost")]
+#[doc(hidden)]
+pub use prost_row::read_message;
 pub use raw::Raw;
 pub use refusal::Refusal;
 pub use row::{BadRow, FromRow, FromValue, RowError, RowRef};

@@ -33,7 +33,10 @@ pub(crate) struct Plan {
     endpoints: usize,
     at: usize,
     backoff: Backoff,
-    failures: u32,
+    /// Streams that ended since a good one.
+    tries: usize,
+    /// Those of them that make waits grow: a server that is merely behind does not.
+    failures: usize,
     /// What was sent last was damaged: ask for everything anew.
     anew: bool,
 }
@@ -54,6 +57,7 @@ impl Plan {
             endpoints,
             at,
             backoff,
+            tries: 0,
             failures: 0,
             anew: false,
         }
@@ -85,20 +89,19 @@ impl Plan {
             self.anew = true;
         }
         if ended.was_good {
+            self.tries = 0;
             self.failures = 0;
         }
-        self.failures = self.failures.saturating_add(1);
+        self.tries = self.tries.saturating_add(1);
+        if !matches!(ended.problem, Problem::Behind { .. }) {
+            self.failures = self.failures.saturating_add(1);
+        }
         self.at = (self.at + 1) % self.endpoints;
-        let rounds = self.failures / u32::try_from(self.endpoints).unwrap_or(u32::MAX);
-        let doublings = rounds.saturating_sub(1).min(31);
-        let longest = self
-            .backoff
-            .first
-            .saturating_mul(1 << doublings)
-            .min(self.backoff.max);
-        let wait = longest.mul_f64(luck);
+        let doublings = (self.failures / self.endpoints).saturating_sub(1).min(31);
+        let longest = self.backoff.first.saturating_mul(1 << doublings);
+        let wait = longest.min(self.backoff.max).mul_f64(luck);
         // A server that said when to ask again is not asked before; another one may be.
-        if self.failures.is_multiple_of(self.endpoints as u32) {
+        if self.tries.is_multiple_of(self.endpoints) {
             wait + ended.asked
         } else {
             wait

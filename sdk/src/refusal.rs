@@ -19,8 +19,8 @@ pub enum Refusal {
     /// Messages of two lineages are in one group.
     #[error("the stream changed its lineage without a snapshot")]
     Lineage,
-    /// The key columns changed without a snapshot.
-    #[error("the feed's key columns changed without a snapshot")]
+    /// The columns are others than before, so every row must be read again.
+    #[error("the feed's columns changed")]
     Schema,
     /// A snapshot has a chunk of another version.
     #[error("a chunk of version {chunk} in a snapshot of version {snapshot}")]
@@ -36,9 +36,12 @@ pub enum Refusal {
     /// A snapshot names a key twice.
     #[error("a snapshot names a key twice")]
     KeyTwice,
-    /// A snapshot has more rows than it said.
-    #[error("a snapshot has more than the {0} rows that it said")]
+    /// More rows than the server said, or than this client takes.
+    #[error("more than {0} rows")]
     TooMany(u64),
+    /// A message is longer than this client takes.
+    #[error("a message is too long: {0}")]
+    TooLong(String),
     /// A frame does not follow the version held.
     #[error("a frame from {from} to {to} does not follow version {ours}")]
     FrameRange {
@@ -57,7 +60,7 @@ pub enum Refusal {
         /// The version that it says.
         sealed: Version,
     },
-    /// Digest or count of the result differ from the seal's.
+    /// The digest of the result differs from the seal's.
     #[error("version {version} has digest {found}, its seal says {stated}")]
     Digest {
         /// The version.
@@ -66,6 +69,16 @@ pub enum Refusal {
         stated: Digest,
         /// What the rows give.
         found: Digest,
+    },
+    /// The count of the result differs from the seal's.
+    #[error("version {version} has {found} rows, its seal says {stated}")]
+    Count {
+        /// The version.
+        version: Version,
+        /// What the seal says.
+        stated: u64,
+        /// How many rows there are.
+        found: u64,
     },
     /// The server offers an older version than the one held.
     #[error("the server offers version {theirs}, older than version {ours} held")]

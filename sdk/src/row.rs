@@ -52,6 +52,11 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
+    /// A row that did not come from a server: to test a [`FromRow`].
+    pub const fn new(key: &'a Key, bytes: &'a Bytes, schema: &'a Arc<Schema>) -> Self {
+        RowRef { key, bytes, schema }
+    }
+
     /// The row's key.
     pub const fn key(&self) -> &'a Key {
         self.key
@@ -90,8 +95,9 @@ fn kind_text(kind: Option<FieldKind>) -> String {
 
 /// Why a row cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("column {field}: {reason}")]
+#[error("{}{reason}", self.prefix())]
 pub struct RowError {
+    /// Empty: the row as a whole.
     field: Arc<str>,
     reason: Arc<str>,
 }
@@ -105,7 +111,19 @@ impl RowError {
         }
     }
 
-    /// The column or field that does not fit.
+    /// The row as a whole does not fit; the reason says more.
+    pub fn whole(reason: impl Into<Arc<str>>) -> Self {
+        RowError::new("", reason)
+    }
+
+    fn prefix(&self) -> String {
+        match &*self.field {
+            "" => String::new(),
+            field => format!("column {field}: "),
+        }
+    }
+
+    /// The column or field that does not fit; empty when it is the row as a whole.
     pub fn field(&self) -> &str {
         &self.field
     }
@@ -198,22 +216,32 @@ impl FromValue for Vec<u8> {
 
 /// A row that the user's type could not be made of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the row with key {key} does not fit the type that it is read into")]
+#[error("{}: {error}", self.subject())]
 #[non_exhaustive]
 pub struct BadRow {
-    /// Its key, by column.
-    pub key: Arc<str>,
+    /// Its key, by column; `None` when the type does not fit the feed's schema at all.
+    pub key: Option<Arc<str>>,
     /// What does not fit.
-    #[source]
     pub error: RowError,
+}
+
+impl BadRow {
+    fn subject(&self) -> String {
+        match &self.key {
+            Some(key) => {
+                format!("the row with key {key} does not fit the type that it is read into")
+            }
+            None => "the type does not fit the feed".to_owned(),
+        }
+    }
 }
 
 /// Calls the user's code; its panic is an error like any other.
 pub(crate) fn read<T: FromRow>(row: RowRef<'_>) -> Result<T, BadRow> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| T::from_row(row)))
-        .unwrap_or_else(|_| Err(RowError::new("(row)", "reading it panicked")))
+        .unwrap_or_else(|_| Err(RowError::whole("reading it panicked")))
         .map_err(|error| BadRow {
-            key: raw::key_text(row.schema, row.key).into(),
+            key: Some(raw::key_text(row.schema, row.key).into()),
             error,
         })
 }

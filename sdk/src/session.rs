@@ -8,66 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onair_model::plant::{Bug, planted};
-use onair_model::schema::Schema;
-use onair_model::{Buckets, Digest, Frame, GtidSet, Lineage, Row, Seal, Sum, Version};
+use onair_model::{Digest, Frame, Row, Seal, Sum, Version};
 use onair_proto::entries::Entries;
 
+use crate::admit::{Admitted, admit, union};
 use crate::content::{Content, Put};
+use crate::message::{Message, Progress, Start, Whole};
 use crate::refusal::Refusal;
 use crate::row::{BadRow, FromRow};
-
-/// A message of the stream, its numbers checked.
-#[derive(Clone, Debug)]
-pub(crate) enum Message {
-    Start(Start),
-    Chunk {
-        version: Version,
-        index: u32,
-        entries: Entries,
-    },
-    Frame {
-        from: Version,
-        to: Version,
-        exact: bool,
-        entries: Entries,
-    },
-    Seal(Seal),
-    Progress(Progress),
-    GoAway {
-        retry_after_ms: u32,
-        reason: String,
-    },
-    NotYet {
-        version: Version,
-        retry_after_ms: u32,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Start {
-    Full {
-        reason: String,
-        lineage: Lineage,
-        schema: Arc<Schema>,
-        layout: Buckets,
-        count: u64,
-        version: Version,
-    },
-    Resume {
-        lineage: Lineage,
-        schema: Option<Arc<Schema>>,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Progress {
-    pub(crate) version: Version,
-    pub(crate) source_time: i64,
-    pub(crate) executed: GtidSet,
-    pub(crate) proven: Option<onair_model::Proven>,
-    pub(crate) held: String,
-    pub(crate) age_ms: u64,
-}
 
 /// A version whose digest and count agree with its seal.
 #[derive(Debug)]
@@ -139,6 +87,7 @@ pub(crate) struct Session<T> {
     held: Option<Verified<T>>,
     /// Whether the subscription asked to go on from `held`.
     resumes: bool,
+    max_rows: u64,
     stage: Stage<T>,
 }
 
@@ -156,10 +105,7 @@ enum Stage<T> {
 
 #[derive(Debug)]
 struct Building<T> {
-    reason: Arc<str>,
-    lineage: Lineage,
-    version: Version,
-    count: u64,
+    whole: Whole,
     content: Content<T>,
     /// Which indexes came: chunks in any order, each once.
     seen: BTreeSet<u32>,
@@ -172,11 +118,13 @@ struct Framed<T> {
 }
 
 impl<T: FromRow> Session<T> {
-    /// A stream for a client that holds `held`, or nothing yet, and asked to go on from it, or for everything anew.
-    pub(crate) fn new(held: Option<Verified<T>>, resumes: bool) -> Self {
+    /// A stream for a client that holds `held`, or nothing yet, and asked to go on from it, or for everything anew;
+    /// that takes so many rows at most.
+    pub(crate) fn new(held: Option<Verified<T>>, resumes: bool, max_rows: u64) -> Self {
         Session {
             held,
             resumes,
+            max_rows,
             stage: Stage::Opening,
         }
     }
@@ -197,7 +145,8 @@ impl<T: FromRow> Session<T> {
                 entries,
             } => self.frame(from, to, exact, entries),
             Message::Seal(seal) => self.seal(seal),
-            Message::Progress(progress) => Ok(self.progress(progress)),
+            Message::Progress(progress) => self.progress(progress),
+            Message::Unknown => Ok(Outcome::Nothing),
             Message::GoAway {
                 retry_after_ms,
                 reason,
@@ -217,49 +166,42 @@ impl<T: FromRow> Session<T> {
 
     /// Whatever was being put together is dropped: a Start begins anew.
     fn start(&mut self, start: Start) -> Result<Outcome<T>, Failure> {
-        let stage = match start {
-            Start::Full {
-                reason,
-                lineage,
-                schema,
-                layout,
-                count,
-                version,
-            } => {
-                T::check(&schema).map_err(|error| BadRow {
-                    key: "(any)".into(),
-                    error,
-                })?;
-                Stage::Building(Building {
-                    reason: reason.into(),
-                    lineage,
-                    version,
-                    count,
-                    content: Content::empty(schema, layout, count),
-                    seen: BTreeSet::new(),
-                })
-            }
+        self.stage = match start {
+            Start::Full(whole) => Stage::Building(self.begin(whole)?),
             Start::Resume { lineage, schema } => {
-                let resumes = self.resumes;
-                let held = self
-                    .held
-                    .as_mut()
-                    .filter(|_| resumes)
-                    .ok_or(Refusal::NothingToResume)?;
+                let held = self.held.as_ref().filter(|_| self.resumes);
+                let held = held.ok_or(Refusal::NothingToResume)?;
                 if lineage != held.seal.lineage {
                     return Err(Refusal::Lineage.into());
                 }
-                if let Some(schema) = schema.filter(|schema| schema != held.content.schema()) {
-                    if schema.key != held.content.schema().key {
-                        return Err(Refusal::Schema.into());
-                    }
-                    Arc::make_mut(&mut held.content).set_schema(schema);
+                // Rows are read by their schema: with another one they must be read again.
+                if schema.is_some_and(|schema| schema != *held.content.schema()) {
+                    return Err(Refusal::Schema.into());
                 }
                 Stage::Following
             }
         };
-        self.stage = stage;
         Ok(Outcome::Nothing)
+    }
+
+    fn begin(&self, whole: Whole) -> Result<Building<T>, Failure> {
+        let ours = self.held.as_ref().map(|held| &held.seal);
+        // Not worth its chunks.
+        if let Some(ours) = ours.filter(|ours| ours.lineage == whole.lineage)
+            && whole.version < ours.version
+        {
+            let (ours, theirs) = (ours.version, whole.version);
+            return Err(Refusal::Backwards { ours, theirs }.into());
+        }
+        if whole.count > self.max_rows {
+            return Err(Refusal::TooMany(self.max_rows).into());
+        }
+        T::check(&whole.schema).map_err(|error| BadRow { key: None, error })?;
+        Ok(Building {
+            content: Content::empty(whole.schema.clone(), whole.layout, whole.count),
+            seen: BTreeSet::new(),
+            whole,
+        })
     }
 
     fn chunk(
@@ -271,9 +213,9 @@ impl<T: FromRow> Session<T> {
         let Stage::Building(building) = &mut self.stage else {
             return Err(Refusal::Unexpected("a chunk outside a snapshot").into());
         };
-        if version != building.version && !planted(Bug::ChunksSpliced) {
+        if version != building.whole.version && !planted(Bug::ChunksSpliced) {
             return Err(Refusal::ChunkVersion {
-                snapshot: building.version,
+                snapshot: building.whole.version,
                 chunk: version,
             }
             .into());
@@ -281,15 +223,17 @@ impl<T: FromRow> Session<T> {
         if !building.seen.insert(index) {
             return Err(Refusal::ChunkIndex(index).into());
         }
+        // Rows held already are not read again, unless they were read by another schema.
         let known = self.held.as_ref().map(|held| &*held.content);
+        let known = known.filter(|known| known.schema() == building.content.schema());
         for entry in entries {
             let (key, row) = entry.map_err(Refusal::from)?;
             let row: Row = row.ok_or(Refusal::Unexpected("a key without a row in a snapshot"))?;
             if building.content.put(&key, &row, known)? == Put::Held {
                 return Err(Refusal::KeyTwice.into());
             }
-            if building.content.sum().count > building.count {
-                return Err(Refusal::TooMany(building.count).into());
+            if building.content.sum().count > building.whole.count {
+                return Err(Refusal::TooMany(building.whole.count).into());
             }
         }
         Ok(Outcome::Nothing)
@@ -330,6 +274,9 @@ impl<T: FromRow> Session<T> {
                 }
                 (key, None) => content.remove(&key),
             }
+            if content.sum().count > self.max_rows {
+                return Err(Refusal::TooMany(self.max_rows).into());
+            }
         }
         self.stage = Stage::Framed(Framed { to, content });
         Ok(Outcome::Nothing)
@@ -346,12 +293,12 @@ impl<T: FromRow> Session<T> {
     }
 
     fn seal_whole(&mut self, building: Building<T>, seal: Seal) -> Result<Outcome<T>, Failure> {
-        if seal.lineage != building.lineage {
+        if seal.lineage != building.whole.lineage {
             return Err(Refusal::Lineage.into());
         }
-        if seal.version != building.version {
+        if seal.version != building.whole.version {
             return Err(Refusal::SealVersion {
-                expected: building.version,
+                expected: building.whole.version,
                 sealed: seal.version,
             }
             .into());
@@ -366,7 +313,7 @@ impl<T: FromRow> Session<T> {
             return Err(Refusal::ChunkIndex(missing.1).into());
         }
         let verified = verify(building.content, seal)?;
-        self.admit(verified, Some(building.reason))
+        self.admit(verified, Some(building.whole.reason.into()))
     }
 
     fn seal_frame(&mut self, framed: Framed<T>, mut seal: Seal) -> Result<Outcome<T>, Failure> {
@@ -390,95 +337,64 @@ impl<T: FromRow> Session<T> {
         self.admit(verified, None)
     }
 
-    /// Whether a verified version may take the place of the one held.
+    /// Shows a verified version if it may take the place of the one held.
     fn admit(
         &mut self,
         mut verified: Verified<T>,
         whole: Option<Arc<str>>,
     ) -> Result<Outcome<T>, Failure> {
-        let mut rewound = false;
-        if let Some(held) = self
-            .held
-            .as_ref()
-            .filter(|held| held.seal.lineage == verified.seal.lineage)
-        {
-            let (ours, theirs) = (&held.seal, &mut verified.seal);
-            if theirs.version < ours.version {
-                return Err(Refusal::Backwards {
-                    ours: ours.version,
-                    theirs: theirs.version,
-                }
-                .into());
-            }
-            if theirs.version.epoch() == ours.version.epoch() {
-                // Both sets are true of what the later version holds.
-                theirs.executed = union(&ours.executed, &theirs.executed);
-                theirs.proven = theirs.proven.max(ours.proven);
-                theirs.source_time = theirs.source_time.max(ours.source_time);
-            } else if theirs.rewound {
-                rewound = true;
-            } else if !theirs.executed.contains_set(&ours.executed) {
-                return Err(Refusal::LosesTransactions {
-                    ours: ours.version,
-                    theirs: theirs.version,
-                }
-                .into());
-            }
-            if theirs.version == ours.version {
-                if (theirs.digest, theirs.count) != (ours.digest, ours.count) {
-                    return Err(Refusal::OtherContent(ours.version).into());
-                }
-                verified.content = held.content.clone();
-                self.held = Some(verified.clone());
-                return Ok(Outcome::Same(verified));
-            }
+        let ours = self.held.as_ref().map(|held| &held.seal);
+        let admitted = admit(ours, &mut verified.seal)?;
+        if let (Admitted::Same, Some(held)) = (admitted, &self.held) {
+            verified.content = held.content.clone();
+            self.held = Some(verified.clone());
+            return Ok(Outcome::Same(verified));
         }
         self.held = Some(verified.clone());
+        let rewound = admitted == Admitted::Rewound;
         Ok(Outcome::Version(verified, Arrival { whole, rewound }))
     }
 
     /// Progress of another version than ours says nothing of ours: only that the server lives.
-    fn progress(&mut self, progress: Progress) -> Outcome<T> {
+    fn progress(&mut self, progress: Progress) -> Result<Outcome<T>, Failure> {
+        if matches!(self.stage, Stage::Opening) {
+            return Err(Refusal::Unexpected("progress before the start").into());
+        }
         let between = matches!(self.stage, Stage::Following);
         let Some(held) = self
             .held
             .as_mut()
             .filter(|held| between && held.seal.version == progress.version)
         else {
-            return Outcome::Nothing;
+            return Ok(Outcome::Nothing);
         };
         let seal = &mut held.seal;
         seal.executed = union(&seal.executed, &progress.executed);
         seal.proven = seal.proven.max(progress.proven);
         seal.source_time = seal.source_time.max(progress.source_time);
-        Outcome::Progress(held.clone(), progress)
+        Ok(Outcome::Progress(held.clone(), progress))
     }
 }
 
 fn verify<T>(content: Content<T>, seal: Seal) -> Result<Verified<T>, Refusal> {
-    let sum = content.sum();
-    let stated = Sum {
-        digest: seal.digest,
-        count: seal.count,
-    };
-    if sum != stated && !planted(Bug::DigestIgnored) {
+    let Sum { digest, count } = content.sum();
+    if digest != seal.digest && !planted(Bug::DigestIgnored) {
         return Err(Refusal::Digest {
             version: seal.version,
             stated: seal.digest,
-            found: sum.digest,
+            found: digest,
         });
     }
-    Ok(Verified {
-        content: Arc::new(content),
-        seal,
-    })
+    if count != seal.count && !planted(Bug::DigestIgnored) {
+        return Err(Refusal::Count {
+            version: seal.version,
+            stated: seal.count,
+            found: count,
+        });
+    }
+    let content = Arc::new(content);
+    Ok(Verified { content, seal })
 }
 
-fn union(ours: &Arc<GtidSet>, more: &GtidSet) -> Arc<GtidSet> {
-    if ours.contains_set(more) {
-        return ours.clone();
-    }
-    let mut all = ours.clone();
-    Arc::make_mut(&mut all).union(more);
-    all
-}
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use onair_model::schema::Schema;
 use onair_model::{Digest, Gtid, GtidSet, Key, Lineage, Proven, Version};
 use tokio::time::Instant;
 
+use crate::changes::{self, Step};
 use crate::clock::Reading;
 use crate::key::AsKey;
 use crate::session::Verified;
@@ -63,6 +64,11 @@ impl<T> Snapshot<T> {
     /// All rows in no order, to keep beyond the snapshot.
     pub fn iter_shared(&self) -> impl Iterator<Item = (&Key, &Arc<T>)> {
         self.held.verified.content.iter()
+    }
+
+    /// What changed from an older snapshot of the same feed to this one. Costs what changed.
+    pub fn since(&self, older: &Snapshot<T>) -> Step<T> {
+        changes::step(Some(older), self)
     }
 
     /// How many rows.

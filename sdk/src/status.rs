@@ -196,7 +196,7 @@ pub enum Problem {
         refusal: Refusal,
     },
     /// A row does not fit the user's type; the version held stays.
-    #[error("feed from {endpoint}: the row with key {} does not fit: {}", row.key, row.error)]
+    #[error("feed from {endpoint}: {row}")]
     #[non_exhaustive]
     Row {
         /// The server.

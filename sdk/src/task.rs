@@ -17,6 +17,9 @@ use crate::session::{Arrival, Failure, Outcome, Session, Verified};
 use crate::status::{Problem, Told};
 use crate::wire::{self, Request, Stream};
 
+/// Before the first version somebody waits in `connect`: no wait is longer.
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Everything that the task owns. When it is dropped, the feed is closed.
 pub(crate) struct Task<T> {
     pub(crate) shared: Arc<Shared<T>>,
@@ -52,6 +55,10 @@ impl<T: FromRow> Task<T> {
                 }
                 return;
             }
+            let wait = match self.first {
+                Some(_) => wait.min(FIRST_WAIT_MAX),
+                None => wait,
+            };
             self.tell_ended(ended.problem, wait);
             sleep(wait).await;
         }
@@ -75,7 +82,8 @@ impl<T: FromRow> Task<T> {
         if matches!(problem, Problem::Drained { .. } | Problem::Behind { .. }) {
             info!(feed, ?wait, reason = %problem, "stream ended");
         } else {
-            warn!(feed, ?wait, error = %problem, "stream ended");
+            let error: &(dyn std::error::Error + 'static) = &problem;
+            warn!(feed, ?wait, error, "stream ended");
         }
         self.told.send_modify(|told| {
             told.endpoint = None;
@@ -153,7 +161,8 @@ impl<T: FromRow> Task<T> {
     ) -> (Problem, Duration) {
         let held = self.shared.snapshot().held;
         let held = (held.ordinal > 0).then(|| held.verified.clone());
-        let mut session = Session::new(held, !self.plan.asks_anew());
+        let anew = self.plan.asks_anew();
+        let mut session = Session::new(held, !anew, self.settings.max_rows);
         let silence = self.settings.silence;
         loop {
             let leave_at = leaving.as_ref().map(|leaving| leaving.at);
@@ -206,7 +215,7 @@ impl<T: FromRow> Task<T> {
                     let age = Duration::from_millis(progress.age_ms);
                     self.shared.progress(verified, age);
                     self.announce();
-                    self.tell_following(name, &progress.held);
+                    self.tell_following(name, Some(&progress.held));
                 }
                 Outcome::GoAway {
                     retry_after_ms,
@@ -248,7 +257,7 @@ impl<T: FromRow> Task<T> {
         self.plan.verified();
         self.shared.show(verified, arrival);
         self.announce();
-        self.tell_following(name, "");
+        self.tell_following(name, None);
         if let Some(first) = self.first.take() {
             // A caller who has gone needs no answer.
             let _ = first.send(Ok(()));
@@ -259,15 +268,16 @@ impl<T: FromRow> Task<T> {
         self.published.send_modify(|times| *times += 1);
     }
 
-    fn tell_following(&self, name: &Arc<str>, held: &str) {
+    /// Tells watchers to whom the feed listens, and what is held back, when that is another than before.
+    fn tell_following(&self, name: &Arc<str>, held: Option<&str>) {
         self.told.send_if_modified(|told| {
-            if told.endpoint.as_ref() == Some(name)
-                && told.held.as_deref().unwrap_or_default() == held
-            {
+            let before = told.held.as_deref().unwrap_or_default();
+            let held = held.unwrap_or(before);
+            if told.endpoint.as_ref() == Some(name) && before == held {
                 return false;
             }
-            told.endpoint = Some(name.clone());
             told.held = Some(held.into()).filter(|held: &Arc<str>| !held.is_empty());
+            told.endpoint = Some(name.clone());
             true
         });
     }

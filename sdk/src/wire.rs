@@ -14,8 +14,8 @@ use onair_proto::v1::subscribe_response::Message as Wire;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::message::{Message, Progress, Start, Whole};
 use crate::refusal::Refusal;
-use crate::session::{Message, Progress, Start};
 use crate::status::Problem;
 
 /// What to subscribe to.
@@ -94,6 +94,11 @@ fn problem(endpoint: Arc<str>, status: &Status) -> Problem {
             endpoint,
             message: message.into(),
         },
+        // How tonic says that a message is above `max_decoding_message_size`.
+        Code::OutOfRange => Problem::Refused {
+            endpoint,
+            refusal: Refusal::TooLong(message.to_owned()),
+        },
         _ => Problem::Ended {
             endpoint,
             message: message.into(),
@@ -102,39 +107,41 @@ fn problem(endpoint: Arc<str>, status: &Status) -> Problem {
 }
 
 fn message(response: v1::SubscribeResponse) -> Result<Message, ConvertError> {
-    Ok(
-        match response.message.ok_or(ConvertError::Field("message"))? {
-            Wire::Start(wire) => Message::Start(start(wire)?),
-            Wire::Chunk(wire) => Message::Chunk {
-                version: convert::version(wire.version)?,
-                index: wire.index,
-                entries: Entries::new(wire.entries),
-            },
-            Wire::Frame(wire) => Message::Frame {
-                from: convert::version(wire.from)?,
-                to: convert::version(wire.to)?,
-                exact: wire.exact,
-                entries: Entries::new(wire.entries),
-            },
-            Wire::Seal(wire) => Message::Seal(convert::seal_from_wire(wire)?),
-            Wire::Progress(wire) => Message::Progress(Progress {
-                version: convert::version(wire.version)?,
-                source_time: wire.source_time,
-                executed: convert::gtid_set(&wire.executed)?,
-                proven: wire.proven.map(convert::proven_from_wire).transpose()?,
-                held: wire.held,
-                age_ms: wire.age_ms,
-            }),
-            Wire::GoAway(wire) => Message::GoAway {
-                retry_after_ms: wire.retry_after_ms,
-                reason: wire.reason,
-            },
-            Wire::NotYet(wire) => Message::NotYet {
-                version: convert::version(wire.version)?,
-                retry_after_ms: wire.retry_after_ms,
-            },
+    // A kind of message that a later server knows and we do not: were it needed, the digest would not agree.
+    let Some(wire) = response.message else {
+        return Ok(Message::Unknown);
+    };
+    Ok(match wire {
+        Wire::Start(wire) => Message::Start(start(wire)?),
+        Wire::Chunk(wire) => Message::Chunk {
+            version: convert::version(wire.version)?,
+            index: wire.index,
+            entries: Entries::new(wire.entries),
         },
-    )
+        Wire::Frame(wire) => Message::Frame {
+            from: convert::version(wire.from)?,
+            to: convert::version(wire.to)?,
+            exact: wire.exact,
+            entries: Entries::new(wire.entries),
+        },
+        Wire::Seal(wire) => Message::Seal(convert::seal_from_wire(wire)?),
+        Wire::Progress(wire) => Message::Progress(Progress {
+            version: convert::version(wire.version)?,
+            source_time: wire.source_time,
+            executed: convert::gtid_set(&wire.executed)?,
+            proven: wire.proven.map(convert::proven_from_wire).transpose()?,
+            held: wire.held,
+            age_ms: wire.age_ms,
+        }),
+        Wire::GoAway(wire) => Message::GoAway {
+            retry_after_ms: wire.retry_after_ms,
+            reason: wire.reason,
+        },
+        Wire::NotYet(wire) => Message::NotYet {
+            version: convert::version(wire.version)?,
+            retry_after_ms: wire.retry_after_ms,
+        },
+    })
 }
 
 fn start(wire: v1::Start) -> Result<Start, ConvertError> {
@@ -145,14 +152,14 @@ fn start(wire: v1::Start) -> Result<Start, ConvertError> {
         v1::start::Mode::Full => {
             let (schema, buckets): (Schema, u32) = schema.ok_or(ConvertError::Field("schema"))?;
             let buckets = u16::try_from(buckets).ok().and_then(NonZeroU16::new);
-            Ok(Start::Full {
+            Ok(Start::Full(Whole {
                 reason: wire.reason,
                 lineage,
                 schema: Arc::new(schema),
                 layout: Buckets::new(buckets.ok_or(ConvertError::Field("buckets"))?),
                 count: wire.count,
                 version: convert::version(wire.version)?,
-            })
+            }))
         }
         v1::start::Mode::Resume => Ok(Start::Resume {
             lineage,

@@ -1,8 +1,8 @@
 //! Connecting, snapshots, keys, status.
 
-use onair_sdk::State;
+use onair_sdk::{Feed, State};
 
-use crate::support::{Room, connect, room, server};
+use crate::support::{Room, builder, chain, connect, room, server, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_is_one_version_whole_and_stays_as_it_is() {
@@ -51,4 +51,65 @@ async fn a_port_is_as_good_as_a_pipe() {
     server.off(2);
     let version = server.commit();
     assert_eq!(rooms.wait_for(version).await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_feed_needs_no_server() {
+    let rooms = Feed::fixed([(42, "a"), (43, "b")]);
+    assert_eq!(rooms.snapshot().get(&42u64), Some(&"a"));
+    assert_eq!(
+        (rooms.snapshot().len(), rooms.status().state),
+        (2, State::Fixed)
+    );
+    assert!(rooms.snapshot().proven().is_none());
+    let mut changes = rooms.changes();
+    assert_eq!(changes.next().await.unwrap().on.len(), 2);
+    assert!(changes.try_next().is_none());
+    rooms.close().await;
+    assert!(changes.next().await.is_none());
+
+    let pairs = Feed::fixed([(("eu", 7u32), 1.5)]);
+    assert_eq!(pairs.snapshot().get(&("eu", 7i64)), Some(&1.5));
+    assert_eq!(
+        Feed::<u8>::fixed(Vec::<(&str, u8)>::new()).snapshot().len(),
+        0
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_feed_is_served_like_any_other() {
+    let server = server(0);
+    let rooms = connect(&server).await;
+    assert!(rooms.snapshot().is_empty());
+    server.on(1, room(1, "first"));
+    assert_eq!(rooms.wait_for(server.commit()).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_rows_or_bytes_than_a_client_takes_are_refused() {
+    let server = server(10);
+    let error = builder(&[&server]).max_rows(9).connect().await.unwrap_err();
+    assert!(chain(&error).contains("more than 9 rows"), "{error}");
+    let error = builder(&[&server])
+        .max_message_size(100)
+        .connect()
+        .await
+        .unwrap_err();
+    assert!(chain(&error).contains("too long"), "{error}");
+    let rooms = builder(&[&server]).max_rows(10).connect().await.unwrap();
+    server.on(11, room(11, "one too many"));
+    server.commit();
+    until(&rooms, |status| status.refusals > 0).await;
+    assert_eq!(rooms.snapshot().len(), 10);
+}
+
+#[test]
+fn handles_may_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<Feed<Room>>();
+    crosses::<onair_sdk::Snapshot<Room>>();
+    crosses::<onair_sdk::Changes<Room>>();
+    crosses::<onair_sdk::StatusWatch<Room>>();
+    crosses::<onair_sdk::Index<Room, u64>>();
+    crosses::<onair_sdk::ConnectError>();
 }

@@ -3,4 +3,12 @@
 
 mod changes;
 mod connect;
+mod damage;
+mod plants;
+mod random;
+mod resume;
+mod rows;
+mod status;
 mod support;
+mod threads;
+mod wait;

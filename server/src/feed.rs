@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, Payload};
-use onair_model::assembly::{Assembly, Hold, Published, Rewind};
+use onair_model::assembly::{Assembly, Hold, Loaded, Published, Rewind};
 use onair_model::fold::Outcome;
 use onair_model::parts::Parts;
 use onair_model::{Bucket, Lineage};
@@ -133,16 +133,16 @@ impl Worker {
             .iter()
             .map(|(partition, ends)| (*partition, ends.low))
             .collect();
+        let mut heads = Vec::with_capacity(self.feed.buckets.count());
         for bucket in self.feed.buckets.all() {
-            if let Some(next) = self.load(assembly, bucket, &id).await? {
-                from[bucket.index()].1 = next.max(from[bucket.index()].1);
-            }
+            let key = CellKey::Head(Arc::clone(&self.feed.name), bucket);
+            let Some(cell) = self.store.cell(&key).await? else {
+                continue;
+            };
+            heads.push((bucket, Head::from_bytes(&self.feed.name, &cell.value)?));
         }
-        if let Some(cell) = self
-            .store
-            .cell(&CellKey::CutsHead(Arc::clone(&self.feed.name)))
-            .await?
-        {
+        let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
+        if let Some(cell) = self.store.cell(&key).await? {
             let cuts = CutsHead::from_bytes(&self.feed.name, &cell.value)?;
             if *cuts.log == *id.0
                 && let Some(slot) = from.last_mut()
@@ -150,6 +150,14 @@ impl Worker {
                 slot.1 = Offset(cuts.next_offset).max(slot.1);
             }
             assembly.cut(&cuts.cut);
+            if assembly.published().is_none() {
+                self.show_old(assembly, &heads, &cuts).await?;
+            }
+        }
+        for (bucket, head) in &heads {
+            if let Some(next) = self.load_head(assembly, *bucket, head, &id).await? {
+                from[bucket.index()].1 = next.max(from[bucket.index()].1);
+            }
         }
         let follower = self.log.follow(&self.feed.name, &from).await?;
         let goal = ends
@@ -168,6 +176,35 @@ impl Worker {
         })
     }
 
+    /// Shows the cuts head's cut of an epoch that some heads have left: a server that starts while an epoch opens serves
+    /// what was last proven.
+    async fn show_old(
+        &self,
+        assembly: &mut Assembly,
+        heads: &[(Bucket, Head)],
+        cuts: &CutsHead,
+    ) -> Result<(), Trouble> {
+        let epoch = cuts.cut.epoch();
+        if heads.iter().all(|(_, head)| head.state.epoch == epoch) {
+            return Ok(());
+        }
+        for (bucket, head) in heads {
+            let loaded = if head.state.epoch > epoch {
+                head::load_old(&*self.store, &self.feed.name, head).await?
+            } else {
+                Some(head::load_bucket(&*self.store, &self.feed.name, head).await?)
+            };
+            if let Some(loaded) = loaded.filter(|loaded| loaded.state.epoch == epoch) {
+                self.take_loaded(assembly, *bucket, loaded);
+            }
+        }
+        if let Ok(Published { snapshot, frame }) = assembly.publish(Rewind::Wait) {
+            self.state.published(&snapshot.seal);
+            self.ring.publish(snapshot, frame);
+        }
+        Ok(())
+    }
+
     /// Loads one bucket's content from the store; tells where the log goes on from it.
     async fn load(
         &self,
@@ -180,14 +217,28 @@ impl Worker {
             return Ok(None);
         };
         let head = Head::from_bytes(&self.feed.name, &cell.value)?;
+        self.load_head(assembly, bucket, &head, id).await
+    }
+
+    async fn load_head(
+        &self,
+        assembly: &mut Assembly,
+        bucket: Bucket,
+        head: &Head,
+        id: &LogId,
+    ) -> Result<Option<Offset>, Trouble> {
         let next = (*head.log == *id.0).then_some(Offset(head.next_offset));
         if head.lineage == self.lineage {
-            let loaded = head::load_bucket(&*self.store, &self.feed.name, &head).await?;
-            if let Err(error) = assembly.load(bucket, loaded) {
-                warn!(feed = %self.feed.name, error = %error, "a base shard is not what its head says");
-            }
+            let loaded = head::load_bucket(&*self.store, &self.feed.name, head).await?;
+            self.take_loaded(assembly, bucket, loaded);
         }
         Ok(next)
+    }
+
+    fn take_loaded(&self, assembly: &mut Assembly, bucket: Bucket, loaded: Loaded) {
+        if let Err(error) = assembly.load(bucket, loaded) {
+            warn!(feed = %self.feed.name, error = %error, "a base shard is not what its head says");
+        }
     }
 
     fn take(&self, assembly: &mut Assembly, run: &mut Run, entry: Entry) {
@@ -213,7 +264,7 @@ impl Worker {
                         warn!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "a record does not touch the chain");
                     }
                     _ => {
-                        debug!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "record")
+                        debug!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "record");
                     }
                 }
             }

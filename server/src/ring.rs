@@ -306,10 +306,10 @@ impl Ring {
             return Some(Arc::clone(encoded));
         }
         let seal = snapshot.seal.clone();
-        let messages = match tokio::task::spawn_blocking(move || wire::snapshot(&snapshot)).await {
-            Ok(messages) => messages,
-            // Only when the runtime ends.
-            Err(_) => return None,
+        // It fails only when the runtime ends.
+        let Ok(messages) = tokio::task::spawn_blocking(move || wire::snapshot(&snapshot)).await
+        else {
+            return None;
         };
         let encoded = Arc::new(EncodedSnapshot {
             seal,

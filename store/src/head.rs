@@ -370,6 +370,37 @@ pub async fn load_bucket(
     })
 }
 
+/// Reads the content of the epoch before, while the head still names it: what the cuts head may need.
+pub async fn load_old(
+    store: &dyn ShardStore,
+    feed: &Arc<str>,
+    head: &Head,
+) -> Result<Option<Loaded>, LoadError> {
+    let Some((base, deltas)) = &head.old else {
+        return Ok(None);
+    };
+    let rows = read_base(store, feed, base).await?;
+    let mut commits = Vec::new();
+    for delta in deltas {
+        commits.append(&mut read_delta(store, feed, delta).await?);
+    }
+    let last = deltas.last().unwrap_or(base);
+    let state = BucketState {
+        epoch: last.d.epoch(),
+        d: last.d,
+        through: last.d,
+        digest: last.sum.digest,
+        count: last.sum.count,
+        claimed: last.d,
+    };
+    Ok(Some(Loaded {
+        state,
+        base_d: base.d,
+        base: rows,
+        commits,
+    }))
+}
+
 fn pack(message: &impl Message) -> Result<Bytes, StoreError> {
     let packed = zstd::bulk::compress(&message.encode_to_vec(), LEVEL).map_err(|error| {
         StoreError::Unavailable {

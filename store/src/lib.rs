@@ -7,7 +7,10 @@
 pub mod cells;
 pub mod checkpoint;
 pub mod columns;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod epoch;
+pub mod faulty;
 pub mod head;
 pub mod lease;
 pub mod redb;

@@ -23,7 +23,7 @@ mod xa;
 
 use std::sync::Arc;
 
-use onair_model::Gtid;
+use onair_model::{Gtid, GtidSet};
 
 use self::body::Malformed;
 use self::group::Group;
@@ -33,10 +33,10 @@ use self::payload::Unpacker;
 pub use self::xa::Xid;
 use self::xa::{Changes, Prepared};
 use crate::change::{Step, Transaction};
-use crate::ddl::{Classifier, RowMetadata};
+use crate::ddl::Classifier;
 use crate::decode::{Decoder, Net};
 use crate::feed::Feed;
-use crate::source::{Dialect, RawEvent};
+use crate::source::{Dialect, RawEvent, RowMetadata};
 
 /// How much a transaction may cost before it is given up as a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,13 @@ impl AssembleError {
     }
 }
 
+/// See [`Assembler::with_beginning`].
+#[derive(Debug)]
+struct CatchingUp {
+    delivered: GtidSet,
+    executed: GtidSet,
+}
+
 /// Makes transactions of events. See the module.
 #[derive(Debug)]
 pub struct Assembler {
@@ -102,6 +109,8 @@ pub struct Assembler {
     prepared: Prepared,
     unpacker: Unpacker,
     inflater: Inflater,
+    /// Until the stream has delivered what there was when it began.
+    catching_up: Option<CatchingUp>,
     /// The last group that ended, for errors.
     last: Option<Gtid>,
 }
@@ -119,6 +128,7 @@ impl Assembler {
             prepared: Prepared::default(),
             unpacker: Unpacker::default(),
             inflater: Inflater::default(),
+            catching_up: None,
             last: None,
         }
     }
@@ -127,6 +137,18 @@ impl Assembler {
     /// change of a captured table's definition end the epoch.
     pub fn with_metadata(mut self, metadata: RowMetadata) -> Self {
         self.classifier = Classifier::new(self.decoder.feeds(), metadata);
+        self.decoder = self.decoder.requiring_names(metadata == RowMetadata::Full);
+        self
+    }
+
+    /// Holds heartbeats back until all of `executed`, what the server had when the stream began after `from`, has
+    /// come. MySQL sends one after having skipped what we have, just before what we have not: it says that nothing
+    /// else is to be had, and is wrong.
+    pub fn with_beginning(mut self, from: GtidSet, executed: GtidSet) -> Self {
+        self.catching_up = Some(CatchingUp {
+            delivered: from,
+            executed,
+        });
         self
     }
 
@@ -153,9 +175,7 @@ impl Assembler {
 
         match (event.kind, self.dialect) {
             (kind::HEARTBEAT, _) | (kind::HEARTBEAT_V2, Mysql) => {
-                if self.group.is_none() {
-                    steps(Step::Heartbeat);
-                }
+                self.heartbeat(steps);
                 return Ok(());
             }
             // About the file, not about a transaction. The statement's text for people: sent only on request, so
@@ -177,6 +197,10 @@ impl Assembler {
                     what: "the source writes transactions without a GTID".to_owned(),
                     remedy: "set gtid_mode = ON on the source, step by step as MySQL's manual says",
                 });
+            }
+            // A server that decrypts what it sends marks it as ignorable.
+            (kind::START_ENCRYPTION, Mariadb) if event.flags & kind::IGNORABLE_FLAG != 0 => {
+                return self.between(event.kind, steps);
             }
             (kind::START_ENCRYPTION, Mariadb) => {
                 return Err(Fault::Refused {
@@ -228,6 +252,14 @@ impl Assembler {
         }
     }
 
+    fn heartbeat(&mut self, steps: &mut impl FnMut(Step)) {
+        self.catching_up
+            .take_if(|beginning| beginning.delivered.contains_set(&beginning.executed));
+        if self.group.is_none() && self.catching_up.is_none() {
+            steps(Step::Heartbeat);
+        }
+    }
+
     /// Ends the group, if there is one.
     fn end(&mut self, steps: &mut impl FnMut(Step)) {
         let changes = self.net.take();
@@ -242,6 +274,9 @@ impl Assembler {
             return;
         };
         self.last = Some(group.gtid);
+        if let Some(beginning) = &mut self.catching_up {
+            beginning.delivered.insert(&group.gtid);
+        }
         steps(match group.broken {
             Some(reason) => Step::Barrier {
                 gtid: Some(group.gtid),

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use self::lex::{Lexer, Mode, Token};
 use self::statement::Reader;
 use crate::feed::{Feed, TableName};
+use crate::source::RowMetadata;
 
 /// What a statement did to the captured tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,16 +52,6 @@ pub struct Statement<'a> {
     pub database: &'a [u8],
     /// `sql_mode` as bits, if known: quotes and backslashes mean different things.
     pub sql_mode: Option<u64>,
-}
-
-/// `binlog_row_metadata` of the source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RowMetadata {
-    /// Table maps tell names, signs, character sets and labels, so that a changed definition is seen in them.
-    Full,
-    /// They do not: any change of a captured table's definition ends the epoch.
-    #[default]
-    Minimal,
 }
 
 /// Classifies statements for a set of feeds.

@@ -1,7 +1,8 @@
 //! The grammar: from a statement's tokens to its verdict. One function a kind of statement.
 
 use super::lex::Token;
-use super::{Captured, Classifier, RowMetadata, Verdict, alter};
+use super::{Captured, Classifier, Verdict, alter};
+use crate::source::RowMetadata;
 
 /// Reads the tokens of one statement.
 pub(super) struct Reader<'t> {
@@ -499,10 +500,16 @@ fn changed(kind: &str, table: &Captured) -> Verdict {
     }
 }
 
-/// Whether two names may mean the same. On some servers they are the same only when their case is, too.
-fn same(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other)
-        || (!one.is_ascii() && one.to_lowercase() == other.to_lowercase())
+/// Whether a statement's name may mean the captured one. On some servers it does only when its case is the same, too.
+fn same(captured: &str, name: &str) -> bool {
+    // Before the name of the table's file, which is the name itself unless it has special characters.
+    const FILE: &str = "#mysql50#";
+    let name = match name.get(..FILE.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(FILE) => &name[FILE.len()..],
+        _ => name,
+    };
+    captured.eq_ignore_ascii_case(name)
+        || (!captured.is_ascii() && captured.to_lowercase() == name.to_lowercase())
 }
 
 /// A word of a statement, short enough for a reason.

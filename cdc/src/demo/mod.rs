@@ -34,8 +34,8 @@ pub use self::transaction::{RowError, Transaction};
 use crate::bind::{FieldNumbers, bind};
 use crate::feed::{FeedConfig, Table, TableName};
 use crate::source::{
-    Dialect, EventStream, Finding, Identity, Level, RowSink, ScanRequest, Scanned, Source,
-    SourceError,
+    Dialect, EventStream, Finding, Identity, Level, RowMetadata, RowSink, ScanRequest, Scanned,
+    Source, SourceError,
 };
 
 /// A connection to a [`DemoServer`]; several may be open.
@@ -64,6 +64,7 @@ impl Source for DemoSource {
             dialect: Dialect::Mysql,
             server: state.source().to_string(),
             version: event::VERSION.into(),
+            metadata: RowMetadata::Full,
             executed: state.executed().clone(),
             purged: state.binlog.purged().clone(),
         })

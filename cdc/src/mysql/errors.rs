@@ -79,8 +79,9 @@ pub(super) fn is_denied(err: &Error) -> bool {
 fn denied(err: &ServerError) -> Option<&'static str> {
     Some(match err.code {
         1045 | 1698 => {
-            "check the user, the password (ONAIR_SOURCE_PASSWORD or a file) and the host that the account \
-             is for: SELECT user, host, plugin FROM mysql.user"
+            "check the user, the password (ONAIR_SOURCE_PASSWORD or a file), the host that the account is for \
+             (SELECT user, host, plugin FROM mysql.user), ssl-cert and ssl-key if the account REQUIREs them, and \
+             ssl-mode=require if the server or the account allows no plain text"
         }
         1044 | 1142 | 1143 | 1227 | 1370 => {
             "GRANT REPLICATION SLAVE ON *.* TO the account, and GRANT SELECT on each captured table"

@@ -2,8 +2,8 @@
 
 use mysql_async::{GnoInterval, Sid};
 use mysql_common::packets::Tag as WireTag;
-use onair_model::GtidSet;
 use onair_model::gtid::{SourceId, Tag};
+use onair_model::{Gtid, GtidSet};
 
 /// One entry for each (UUID, tag); the wire's intervals end before their end.
 pub(super) fn sids(set: &GtidSet) -> Vec<Sid<'static>> {
@@ -35,8 +35,8 @@ pub(super) fn owned(text: &str) -> Option<GtidSet> {
         .collect();
     let mut set = GtidSet::mysql();
     let starts = uuid_starts(text.as_bytes());
-    if starts.first().is_none_or(|first| *first != 0) {
-        return text.is_empty().then_some(set);
+    if starts.first().map_or(!text.is_empty(), |first| *first != 0) {
+        return None;
     }
     for (index, &start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).copied().unwrap_or(text.len());
@@ -46,10 +46,12 @@ pub(super) fn owned(text: &str) -> Option<GtidSet> {
             tag: Tag::NONE,
         };
         for part in numbers.strip_prefix(':')?.split(':') {
-            let number = part.split('#').next()?;
-            match number.parse::<u64>() {
-                Ok(number) => set.insert(&onair_model::Gtid::Mysql { source, number }),
-                Err(_) => source.tag = Tag::new(number).filter(|tag| *tag != Tag::NONE)?,
+            match part.split_once('#') {
+                Some((number, _owner)) => {
+                    let number = number.parse().ok()?;
+                    set.insert(&Gtid::Mysql { source, number });
+                }
+                None => source.tag = Tag::new(part).filter(|tag| *tag != Tag::NONE)?,
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use onair_model::GtidSet;
 
 use super::connect::Session;
-use crate::source::{Dialect, Identity, SourceError};
+use crate::source::{Dialect, Identity, RowMetadata, SourceError};
 
 /// The variables that tell servers apart, and those that every start needs.
 const ASKED: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'version_comment', \
@@ -23,8 +23,6 @@ pub(super) struct Server {
     pub(super) version: String,
     /// See [`Identity::server`].
     pub(super) id: String,
-    /// `@@server_id`.
-    pub(super) server_id: u32,
 }
 
 /// Asks who is there; refuses what cannot be followed.
@@ -93,10 +91,15 @@ pub(super) async fn identity(
             )
         }
     };
+    let metadata: String = session.one("SELECT @@global.binlog_row_metadata").await?;
     Ok(Identity {
         dialect: server.dialect,
         server: server.id.clone(),
         version: server.version.clone(),
+        metadata: match metadata.eq_ignore_ascii_case("FULL") {
+            true => RowMetadata::Full,
+            false => RowMetadata::Minimal,
+        },
         executed,
         purged,
     })
@@ -161,7 +164,6 @@ fn tell(seen: &Seen) -> Result<Server, (String, &'static str)> {
             "use TiCDC for it, or replicate into a MySQL 8.0 or later and point OnAir there",
         ));
     }
-    let server_id: u32 = value("server_id").parse().unwrap_or_default();
     if seen.contains_key("gtid_domain_id") {
         let number = leading_numbers(value("version"));
         if number.is_some_and(|number| number < (10, 6))
@@ -175,8 +177,7 @@ fn tell(seen: &Seen) -> Result<Server, (String, &'static str)> {
         return Ok(Server {
             dialect: Dialect::Mariadb,
             version,
-            id: format!("mariadb-{server_id}-{}", value("port")),
-            server_id,
+            id: format!("mariadb-{}-{}", value("server_id"), value("port")),
         });
     }
     if !seen.contains_key("server_uuid") || !seen.contains_key("gtid_mode") {
@@ -195,7 +196,6 @@ fn tell(seen: &Seen) -> Result<Server, (String, &'static str)> {
         dialect: Dialect::Mysql,
         version,
         id: value("server_uuid").to_owned(),
-        server_id,
     })
 }
 

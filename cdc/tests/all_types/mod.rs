@@ -17,7 +17,8 @@ use onair_model::key::KeyReader;
 use onair_model::schema::FieldKind;
 use onair_xtask::servers::Server;
 
-use crate::follow::Follower;
+use crate::damage::damaged_events_are_errors;
+use crate::follow::{Follower, dialect};
 use crate::on_each_server;
 use crate::proto;
 use crate::servers::{database, feed, source, table_name};
@@ -30,7 +31,7 @@ const DATABASE: &str = "all_types";
 /// What a row's columns print as, by key.
 type Table = BTreeMap<i64, Vec<Option<Vec<u8>>>>;
 
-async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> {
+pub(crate) async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> {
     database(server, DATABASE)?;
     let columns = columns(server.flavor());
     let mut session = Conn::new(Opts::from_url(&server.url("root", DATABASE))?).await?;
@@ -100,7 +101,7 @@ async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> 
         }
     }
     assert_eq!(scanned.len(), transactions[1].len());
-    Ok(())
+    damaged_events_are_errors(&[feed], dialect(server), &follower.recorded, 300)
 }
 
 fn create_table(columns: &[Column]) -> String {

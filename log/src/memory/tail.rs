@@ -148,15 +148,19 @@ impl TailFile {
             Err(TryLockError::Error(err)) => return Err(refused(err)),
         }
         let mut magic = [0; 16];
-        if read_up_to(&file, &mut magic, 0).map_err(refused)? == 0 {
+        let read = read_up_to(&file, &mut magic, 0).map_err(refused)?;
+        if read < MAGIC.len() && MAGIC.starts_with(&magic[..read]) {
+            // New, or killed before it was begun.
             file.write_all_at(MAGIC, 0).map_err(refused)?;
-            magic = *MAGIC;
-        }
-        // A header that a kill tore is a beginning of ours: nothing can have been shown yet.
-        if magic[..15] == MAGIC[..15] && magic[15] > MAGIC[15] {
+        } else if magic[..15] == MAGIC[..15] && magic[15] != MAGIC[15] {
             return Err(mismatch(
-                "was written by a newer release",
+                "was written by another release",
                 "use that release, or move the file away: the next start then opens a new epoch",
+            ));
+        } else if magic != *MAGIC {
+            return Err(mismatch(
+                "is not the tail of a log, or damaged",
+                "move it away: the next start then opens a new epoch",
             ));
         }
         let mut opened = TailFile {
@@ -165,18 +169,13 @@ impl TailFile {
             full: 0,
             since: 0,
         };
-        match opened.read().map_err(refused)? {
-            Ok(cuts) if magic == *MAGIC || cuts == Cuts::default() => {
-                if magic != *MAGIC {
-                    opened.file.write_all_at(MAGIC, 0).map_err(refused)?;
-                }
-                Ok((opened, cuts))
-            }
-            _ => Err(mismatch(
+        let cuts = opened.read().map_err(refused)?.map_err(|()| {
+            mismatch(
                 "is damaged",
-                "move the file away: the next start then opens a new epoch",
-            )),
-        }
+                "move it away: the next start then opens a new epoch",
+            )
+        })?;
+        Ok((opened, cuts))
     }
 
     /// Writes what `cuts` has that `before` has not; `before` stays readable until all of it is written.

@@ -78,7 +78,7 @@ pub enum PredicateError {
     },
     /// Digits that run into something else.
     #[error(
-        "`{at}` does not start with a number: digits run into other characters; put a space behind a number and backticks around a name that starts with a digit"
+        "`{at}` starts with neither a number nor a name: put a space behind a number, and backticks around a name that starts with a digit"
     )]
     Number {
         /// The text from there on.
@@ -86,10 +86,10 @@ pub enum PredicateError {
     },
     /// Not the grammar of a condition.
     #[error(
-        "the predicate cannot be read at `{at}`: {detail}; write one condition, e.g. live_status = 1 AND area_id IN (1, 2)"
+        "the predicate cannot be read at {at}: {detail}; write one condition, e.g. live_status = 1 AND area_id IN (1, 2)"
     )]
     Syntax {
-        /// The text from there on.
+        /// The text from there on in backticks, or `its end`.
         at: String,
         /// What was expected.
         detail: String,
@@ -194,21 +194,11 @@ pub enum PredicateError {
     },
     /// An ENUM in an ordering comparison.
     #[error(
-        "column `{column}` is an ENUM, which the server orders by label here and by index there: list the labels with IN (..)"
+        "column `{column}` is an ENUM, whose labels servers compare as text and sort by index: list the labels that are meant with IN (..)"
     )]
     EnumOrder {
         /// The column.
         column: String,
-    },
-    /// Text in an ordering comparison under a collation whose order is not certain.
-    #[error(
-        "column `{column}` compares by {collation}, whose order differs with and without an index on a CHAR column: compare with = or IN (..), or use a collation that pads"
-    )]
-    TextOrder {
-        /// The column.
-        column: String,
-        /// Its collation.
-        collation: String,
     },
     /// Two columns whose types do not compare exactly.
     #[error(
@@ -258,7 +248,7 @@ pub enum LiteralProblem {
     },
     /// Beyond what the column holds.
     #[error(
-        "the column holds {least} to {most}, so every row would compare the same; write a number within, or IS NOT NULL"
+        "the column holds {least} to {most}, so every row would compare the same; write a value within, or IS NOT NULL if any will do"
     )]
     OutOfRange {
         /// Least value.
@@ -297,16 +287,14 @@ pub enum LiteralProblem {
         nearest: String,
     },
     /// Not a date or time, or not in the one form that is read.
-    #[error(
-        "it is not a date or time in the form {form} (a day that exists, or the zero date); write that"
-    )]
+    #[error("it is not a date or time in the form {form}; write that")]
     Date {
         /// The form.
         form: &'static str,
     },
     /// More fractional digits than the column.
     #[error(
-        "it has more fractional digits than the {fsp} of the column, which never equals it; write at most {fsp}"
+        "it has more digits after the point than the column keeps of a second ({fsp}), which never equals it; write at most {fsp}"
     )]
     FractionDigits {
         /// The column's.
@@ -325,6 +313,11 @@ pub enum LiteralProblem {
     /// An odd number of digits.
     #[error("it is not made of pairs of hexadecimal digits; write two for each byte")]
     HexDigits,
+    /// A hexadecimal literal behind `<=>`.
+    #[error(
+        "MySQL 8.0 may compare it with others as a number after <=>; write = instead, or text in quotes"
+    )]
+    HexSame,
     /// Not the length of a BINARY(n).
     #[error(
         "every value of the column is {len} bytes long and the literal is {given}; write all {len}, zero bytes at its end included, e.g. as x'..'"

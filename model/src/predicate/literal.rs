@@ -264,7 +264,7 @@ fn year(written: &Written) -> Result<Literal, LiteralProblem> {
 }
 
 fn date(written: &Written) -> Result<Literal, LiteralProblem> {
-    let form = "'YYYY-MM-DD'";
+    let form = "'YYYY-MM-DD' of a day that exists, or the zero date";
     match written {
         Written::Text(text) | Written::Date(text) => match parse_date(text.as_bytes()) {
             Some((date, [])) if is_on_calendar(&date) => Ok(Literal::DateTime(date)),
@@ -275,7 +275,7 @@ fn date(written: &Written) -> Result<Literal, LiteralProblem> {
 }
 
 fn datetime(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
-    let form = "'YYYY-MM-DD hh:mm:ss' or 'YYYY-MM-DD'";
+    let form = "'YYYY-MM-DD hh:mm:ss' or 'YYYY-MM-DD' of a day that exists, or the zero date";
     let (Written::Text(text) | Written::Timestamp(text)) = written else {
         return Err(LiteralProblem::Date { form });
     };

@@ -14,6 +14,8 @@ mod lex;
 mod literal;
 mod parse;
 mod print;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use crate::column::Column;
@@ -64,12 +66,10 @@ impl Predicate {
     pub fn parse(sql: &str, columns: &[Column]) -> Result<Predicate, PredicateError> {
         let mut condition = parse::parse(sql, columns)?;
         let mut ordinals = Vec::new();
-        condition.for_each_column(&mut |column| ordinals.push(*column));
+        condition.for_each_column(&mut |column| ordinals.push(column));
         ordinals.sort_unstable();
         ordinals.dedup();
-        condition.for_each_column(&mut |column| {
-            *column = ordinals.partition_point(|ordinal| *ordinal < *column);
-        });
+        condition.rename(&|column| ordinals.partition_point(|ordinal| *ordinal < column));
         Ok(Predicate {
             columns: ordinals
                 .iter()
@@ -97,8 +97,9 @@ impl Predicate {
 
     /// The same predicate as SQL for the scan's WHERE: fully parenthesised, strings as hex literals.
     ///
-    /// It means the same in every sql_mode but PAD_CHAR_TO_FULL_LENGTH; TIMESTAMP columns are compared in UTC, so
-    /// the session needs `time_zone = '+00:00'`.
+    /// It means the same beside any other condition, and in every sql_mode but PAD_CHAR_TO_FULL_LENGTH. The session
+    /// needs `character_set_client = utf8mb4`, for the names of columns, and `time_zone = '+00:00'`, because
+    /// TIMESTAMP columns are compared in UTC. Indexes serve it on columns of all types but text, FLOAT and DOUBLE.
     pub fn to_sql(&self) -> String {
         print::print(&self.condition, &self.columns)
     }

@@ -6,7 +6,7 @@
 use sqlparser::ast::{BinaryOperator, DataType, Expr, Ident, UnaryOperator, Value};
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Location, Token};
 
 use crate::column::{Column, ColumnType};
 
@@ -15,7 +15,7 @@ use super::lex::{Source, shorten};
 use super::literal::{self, Number, Written};
 use super::print::declared;
 use super::tree::{Condition, Literal, Op};
-use super::{PredicateError, Truth};
+use super::{LiteralProblem, PredicateError, Truth};
 
 /// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
 const MAX_RECURSION: usize = 50;
@@ -42,13 +42,11 @@ pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, Predica
     let mut parser = Parser::new(&MySqlDialect {})
         .with_recursion_limit(MAX_RECURSION)
         .with_tokens_with_locations(source.tokens());
-    let tree = parser
-        .parse_expr()
-        .map_err(|err| syntax(&source, &parser, err))?;
+    let tree = parser.parse_expr().map_err(|err| syntax(&source, err))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(PredicateError::Syntax {
-            at: source.rest(next.span.start),
+            at: format!("`{}`", source.rest(next.span.start)),
             detail: "the condition ends before it".to_owned(),
         });
     }
@@ -59,21 +57,20 @@ pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, Predica
     checker.condition(&tree)
 }
 
-fn syntax(source: &Source<'_>, parser: &Parser<'_>, err: ParserError) -> PredicateError {
-    let detail = match err {
+fn syntax(source: &Source<'_>, err: ParserError) -> PredicateError {
+    let message = match err {
         ParserError::RecursionLimitExceeded => return PredicateError::TooDeep,
-        ParserError::TokenizerError(detail) | ParserError::ParserError(detail) => detail,
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
     };
-    // Its message ends with a place that counts from another start.
-    let detail = detail.split(" at Line:").next().unwrap_or_default();
-    let next = parser.peek_token();
-    let at = if next.token == Token::EOF {
-        "the end".to_owned()
-    } else {
-        source.rest(next.span.start)
-    };
+    // The place is ours: tokens carry it as their column. The end has none.
+    let (detail, place) = message
+        .split_once(" at Line: 1, Column: ")
+        .unwrap_or((&message, ""));
     PredicateError::Syntax {
-        at,
+        at: match place.parse() {
+            Ok(column) => format!("`{}`", source.rest(Location { line: 1, column })),
+            Err(_) => "its end".to_owned(),
+        },
         detail: shorten(detail),
     }
 }
@@ -253,6 +250,15 @@ impl Checker<'_> {
                 _ => Condition::Constant(Truth::Null),
             });
         }
+        let Column { name, ty, .. } = &self.columns[column];
+        if op == Op::Same && matches!(written, Written::Hex(_)) {
+            return Err(PredicateError::Literal {
+                literal: at,
+                column: name.to_string(),
+                declared: declared(ty),
+                problem: LiteralProblem::HexSame,
+            });
+        }
         Ok(Condition::Compare {
             column,
             op,
@@ -376,7 +382,11 @@ impl Checker<'_> {
                     Some(Written::Date(text.clone()))
                 }
                 // MySQL 8.0 finds nothing in a list of two of them.
-                (DataType::Time(..), _) => return Err(PredicateError::TypedTime { at }),
+                (DataType::Time(..), _) => {
+                    return Err(PredicateError::TypedTime {
+                        at: format!("TIME {at}"),
+                    });
+                }
                 (DataType::Timestamp(None, _), Value::SingleQuotedString(text)) => {
                     Some(Written::Timestamp(text.clone()))
                 }
@@ -444,15 +454,6 @@ impl Checker<'_> {
             }
             ColumnType::Enum { .. } if op.is_ordering() => {
                 Err(PredicateError::EnumOrder { column })
-            }
-            // MariaDB orders CHAR values otherwise with an index than without one.
-            ColumnType::Text { collation }
-                if op.is_ordering() && collation.name().contains("_nopad_") =>
-            {
-                Err(PredicateError::TextOrder {
-                    column,
-                    collation: collation.name().to_owned(),
-                })
             }
             ColumnType::Set { .. }
             | ColumnType::Json
@@ -548,8 +549,12 @@ impl Checker<'_> {
             | Expr::Case { .. }
             | Expr::Interval(_)
             | Expr::MatchAgainst { .. }
-            | Expr::AtTimeZone { .. } => PredicateError::Function { at },
-            Expr::Prefixed { .. } => PredicateError::Introducer { at },
+            | Expr::AtTimeZone { .. } => PredicateError::Function {
+                at: self.source.excerpt_call(expr),
+            },
+            Expr::Prefixed { prefix, value } => PredicateError::Introducer {
+                at: format!("{prefix}{}", self.source.excerpt(&**value)),
+            },
             Expr::Like { .. } | Expr::ILike { .. } => operator(&"LIKE", pattern),
             Expr::RLike { .. } | Expr::SimilarTo { .. } => operator(&"REGEXP", pattern),
             Expr::Collate { .. } => operator(

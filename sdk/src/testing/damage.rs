@@ -1,6 +1,6 @@
 //! What can be broken on the way.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use onair_proto::v1::subscribe_response::Message;
 
 /// Something wrong with the next snapshot or frame. The first ones are for snapshots, the others for frames.
@@ -77,6 +77,17 @@ impl Damage {
     /// Whether it is for frames; otherwise it is for snapshots.
     pub const fn is_for_frames(self) -> bool {
         (self as u8) >= Damage::FrameLost as u8
+    }
+
+    /// Whether it can be done to this group.
+    pub(crate) fn fits(self, group: &[Message]) -> bool {
+        let is_frame = matches!(group.first(), Some(Message::Frame(_)));
+        let bodies = group.len() - if is_frame { 1 } else { 2 };
+        let needed = match self {
+            Damage::ChunkLost | Damage::ChunksSwapped | Damage::ChunkOfOtherVersion => 2,
+            _ => 1,
+        };
+        self.is_for_frames() == is_frame && bodies >= needed
     }
 
     /// Does it to one group. `true`: the stream ends after it.
@@ -163,6 +174,5 @@ fn without_first(bytes: &Bytes) -> Bytes {
     {
         onair_proto::entries::write(&mut out, &entry.0, entry.1.as_ref());
     }
-    out.put_slice(&[]);
     out.freeze()
 }

@@ -24,6 +24,7 @@
 //!
 //! Connections are pipes in memory, so tests may pause tokio's time; [`FakeServer::listen`] opens a port as well.
 
+mod audience;
 mod damage;
 mod dial;
 mod messages;
@@ -45,11 +46,13 @@ use tokio::task::JoinSet;
 use crate::endpoint::Endpoint;
 use crate::key::{self, AsKey};
 
+pub use audience::{Answer, Subscription};
 pub use damage::Damage;
 pub(crate) use dial::Dial;
 pub use rows::{row, schema};
-pub use world::{Answer, Subscription, Tail};
+pub use world::Tail;
 
+use audience::Audience;
 use service::Service;
 use world::World;
 
@@ -62,14 +65,41 @@ pub struct FakeServer {
 
 /// What the handle shares with the streams.
 pub(crate) struct Shared {
-    world: Mutex<World>,
+    server: Mutex<Server>,
     /// Somebody subscribed.
     subscribed: Notify,
 }
 
+pub(crate) struct Server {
+    world: World,
+    audience: Audience,
+}
+
 impl Shared {
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Server {
+    pub(crate) fn subscribe(
+        &mut self,
+        request: onair_proto::v1::SubscribeRequest,
+    ) -> Result<audience::Stream, tonic::Status> {
+        self.audience.subscribe(&self.world, request)
+    }
+
+    fn send_frames(&mut self) {
+        self.audience.send_frames(&self.world);
+    }
+
+    fn progress(&mut self) {
+        self.audience.send(&self.world.progress());
+    }
+
+    fn key(&self, key: &impl AsKey) -> Key {
+        let columns = &self.world.schema().key;
+        key::to_key(key, columns).expect("the value fits the feed's key columns")
     }
 }
 
@@ -81,8 +111,9 @@ impl FakeServer {
     }
 
     fn serve(world: World) -> Self {
+        let audience = Audience::new();
         let shared = Arc::new(Shared {
-            world: Mutex::new(world),
+            server: Mutex::new(Server { world, audience }),
             subscribed: Notify::new(),
         });
         let (dial, incoming) = Dial::new();
@@ -99,7 +130,7 @@ impl FakeServer {
     /// Another server of the same lineage with what this one has now: commit the same to both, and they are two
     /// servers of one feed; commit to this one only, and the other is behind.
     pub fn fork(&self) -> Self {
-        FakeServer::serve(self.world().fork())
+        FakeServer::serve(self.server().world.fork())
     }
 
     /// Where clients in this process find it.
@@ -117,133 +148,155 @@ impl FakeServer {
         Ok(format!("http://{address}"))
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.shared.world()
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.shared.server()
     }
 
     /// The next commit puts this row.
     pub fn on(&self, key: impl AsKey, row: impl Into<Bytes>) {
-        let mut world = self.world();
-        let key = world.key(&key);
-        world.stage(key, Some(row.into()));
+        let mut server = self.server();
+        let key = server.key(&key);
+        server.world.stage(key, Some(row.into()));
     }
 
     /// The next commit takes this key off.
     pub fn off(&self, key: impl AsKey) {
-        let mut world = self.world();
-        let key = world.key(&key);
-        world.stage(key, None);
+        let mut server = self.server();
+        let key = server.key(&key);
+        server.world.stage(key, None);
     }
 
     /// Commits what was put and taken off as one transaction, and sends it to every subscriber.
     pub fn commit(&self) -> Version {
-        self.world().commit()
+        let mut server = self.server();
+        let version = server.world.commit();
+        server.send_frames();
+        version
     }
 
     /// A transaction that does not touch the feed: it shows in the next progress only.
     pub fn commit_elsewhere(&self) -> Gtid {
-        self.world().commit_elsewhere()
+        self.server().world.commit_elsewhere()
     }
 
     /// Says at once that the content is complete, as it does each second.
     pub fn progress(&self) {
-        self.world().progress();
+        self.server().progress();
     }
 
     /// A scan agreed with the version now; the next progress says so.
     pub fn prove(&self) {
-        self.world().prove();
+        self.server().world.prove();
     }
 
     /// Progress says from now on that the content was last complete this long ago.
     pub fn set_age(&self, age: Duration) {
-        self.world().set_age(age);
+        self.server().world.set_age(age);
     }
 
     /// Progress says from now on that newer versions are held back, and why; empty: they are not.
     pub fn hold(&self, why: &str) {
-        self.world().hold(why);
+        self.server().world.hold(why);
     }
 
-    /// Sends nothing any more, as a machine that hangs, until [`FakeServer::go_on`].
+    /// Sends nothing any more to those who listen, as a machine that hangs, until [`FakeServer::go_on`].
     pub fn stall(&self) {
-        self.world().stall();
+        self.server().audience.set_stalled(true);
     }
 
     /// Sends again, beginning with what was not sent meanwhile.
     pub fn go_on(&self) {
-        self.world().go_on();
+        let mut server = self.server();
+        server.audience.set_stalled(false);
+        server.send_frames();
     }
 
     /// Ends every stream; new ones are welcome.
     pub fn cut(&self) {
-        self.world().cut();
+        self.server().audience.cut();
     }
 
     /// Asks every client to leave.
     pub fn go_away(&self, retry_after: Duration) {
-        self.world().go_away(retry_after);
+        self.server()
+            .audience
+            .send(&messages::go_away(retry_after, "restart"));
     }
 
     /// Starts every stream over with a whole snapshot, as for a client that lagged.
     pub fn resend(&self) {
-        self.world().resend("lagged");
+        let Server { world, audience } = &mut *self.server();
+        audience.resend(world, "lagged");
     }
 
     /// Damages the next snapshot or frame that is sent, whichever the damage is for. Several are used one by one.
     pub fn damage_next(&self, damage: Damage) {
-        self.world().damage_next(damage);
+        self.server().audience.damage_next(damage);
     }
 
     /// Whether every damage asked for was done.
     pub fn is_damage_done(&self) -> bool {
-        self.world().is_damage_done()
+        self.server().audience.is_damage_done()
     }
 
     /// How it answers new subscriptions.
     pub fn answer(&self, answer: Answer) {
         self.dial.set_reachable(answer != Answer::Unreachable);
-        self.world().answer(answer);
+        self.server().audience.set_answer(answer);
     }
 
     /// Forgets the frames so far: whoever is behind gets a whole snapshot.
     pub fn forget_frames(&self) {
-        self.world().forget_frames();
+        self.server().world.forget_frames();
     }
 
     /// Rows in one chunk of a snapshot, 100 at first.
     pub fn set_chunk_rows(&self, rows: usize) {
-        self.world().set_chunk_rows(rows);
+        self.server().world.set_chunk_rows(rows);
     }
 
     /// Another world: a new lineage with the same rows at version 1-0. Streams end.
     pub fn new_lineage(&self) -> Lineage {
-        self.world().new_lineage()
+        let mut server = self.server();
+        server.audience.cut();
+        server.world.new_lineage()
     }
 
-    /// Opens the next epoch with what was put and taken off, and sends it.
+    /// Opens the next epoch with what was put and taken off, and sends it: as an exact frame, or whole when
+    /// transactions are lost silently.
     pub fn open_epoch(&self, tail: Tail) -> Version {
-        self.world().open_epoch(tail)
+        let Server { world, audience } = &mut *self.server();
+        let version = world.open_epoch(tail);
+        match tail {
+            Tail::Kept | Tail::Lost => audience.send_frames(world),
+            Tail::LostSilently => audience.resend(world, "exact"),
+        }
+        version
     }
 
     /// Where it is.
     pub fn version(&self) -> Version {
-        self.world().version()
+        self.server().world.version()
     }
 
     /// The last transaction of the feed.
     pub fn gtid(&self) -> Option<Gtid> {
-        self.world().gtid()
+        self.server().world.gtid()
     }
 
     /// The rows now, by key.
     pub fn rows(&self) -> Vec<(Key, Bytes)> {
-        self.world().rows()
+        self.server().world.rows()
+    }
+
+    /// The key that a value names in this feed.
+    pub fn key(&self, key: impl AsKey) -> Key {
+        self.server().key(&key)
     }
 
     /// Every subscription that there was, oldest first.
     pub fn subscriptions(&self) -> Vec<Subscription> {
-        self.world().subscriptions()
+        self.server().audience.subscriptions().to_vec()
     }
 
     /// Waits until there were this many subscriptions.
@@ -252,22 +305,11 @@ impl FakeServer {
             let subscribed = self.shared.subscribed.notified();
             tokio::pin!(subscribed);
             subscribed.as_mut().enable();
-            if self.world().subscriptions_so_far() >= count {
+            if self.server().audience.subscriptions().len() >= count {
                 return;
             }
             subscribed.await;
         }
-    }
-
-    /// The key that a value names in this feed.
-    pub fn key(&self, key: impl AsKey) -> Key {
-        self.world().key(&key)
-    }
-}
-
-impl World {
-    fn key(&self, key: &impl AsKey) -> Key {
-        key::to_key(key, &self.schema().key).expect("the value fits the feed's key columns")
     }
 }
 
@@ -275,7 +317,7 @@ async fn progress_each_second(shared: Arc<Shared>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
         second.tick().await;
-        shared.world().progress();
+        shared.server().progress();
     }
 }
 

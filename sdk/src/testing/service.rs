@@ -49,7 +49,7 @@ impl OnAir for Service {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let stream = self.shared.world().subscribe(request.into_inner())?;
+        let stream = self.shared.server().subscribe(request.into_inner())?;
         self.shared.subscribed.notify_waiters();
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

@@ -1,50 +1,22 @@
-//! What the fake server holds and how it answers.
+//! What the fake server holds: rows, versions, the frames between them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use onair_model::gtid::{SourceId, Tag};
 use onair_model::schema::Schema;
 use onair_model::{Digest, Epoch, Gtid, GtidSet, Key, Lineage, Proven, Row, Seal, Version};
-use onair_proto::v1;
 use onair_proto::v1::subscribe_response::Message;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
 
-use super::damage::Damage;
 use super::messages;
+use crate::clock::wall_clock;
 
-/// Messages that wait for a subscriber; one that leaves more unread is cut.
-const QUEUE: usize = 8192;
 /// Frames kept for those who come back.
 const FRAMES: usize = 1000;
 const BUCKETS: usize = 4;
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// How new subscriptions are answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Answer {
-    /// As a server does: goes on where the client is if it can, else a whole snapshot; `NotYet` to one that is ahead.
-    Well,
-    /// A whole snapshot, whatever the client holds, also a newer version.
-    Whole,
-    /// Goes on from whatever the client holds, also if it holds nothing.
-    Resume,
-    /// No connection.
-    Unreachable,
-    /// Takes the subscription and says nothing.
-    Nothing,
-    /// Refuses for now.
-    Busy,
-    /// Knows no such feed.
-    UnknownFeed,
-    /// Does not allow it.
-    NotAllowed,
-}
 
 /// What becomes of the transactions of the epoch before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +29,6 @@ pub enum Tail {
     LostSilently,
 }
 
-/// A subscription that came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Subscription {
-    /// The version that the client said it has.
-    pub have: Option<Version>,
-    /// The name that it gave.
-    pub client: String,
-    /// The view that it asked for.
-    pub view: String,
-    /// Whether it was gone on with from there.
-    pub resumed: bool,
-}
-
 pub(crate) struct World {
     schema: Schema,
     rows: BTreeMap<Key, Bytes>,
@@ -81,11 +39,6 @@ pub(crate) struct World {
     since: GtidSet,
     next_number: u64,
     frames: VecDeque<Frame>,
-    subscribers: Vec<Subscriber>,
-    subscriptions: Vec<Subscription>,
-    damages: VecDeque<Damage>,
-    answer: Answer,
-    is_stalled: bool,
     chunk_rows: usize,
     age: Duration,
     held: String,
@@ -101,11 +54,6 @@ struct Frame {
     touched: Vec<(Key, Option<Row>)>,
     seal: Seal,
     added: GtidSet,
-}
-
-struct Subscriber {
-    at: Version,
-    messages: mpsc::Sender<Result<v1::SubscribeResponse, Status>>,
 }
 
 impl World {
@@ -130,11 +78,6 @@ impl World {
             since: GtidSet::mysql(),
             next_number: 1,
             frames: VecDeque::new(),
-            subscribers: Vec::new(),
-            subscriptions: Vec::new(),
-            damages: VecDeque::new(),
-            answer: Answer::Well,
-            is_stalled: false,
             chunk_rows: 100,
             age: Duration::ZERO,
             held: String::new(),
@@ -192,7 +135,7 @@ impl World {
         to
     }
 
-    /// Applies what is staged as the content at `to`, and sends it.
+    /// Applies what is staged as the content at `to`, and keeps the frame.
     fn advance(&mut self, to: Version, exact: bool) {
         let from = self.seal.version;
         let touched: Vec<(Key, Option<Row>)> = std::mem::take(&mut self.staged)
@@ -232,7 +175,6 @@ impl World {
         if self.frames.len() > FRAMES {
             self.frames.pop_front();
         }
-        self.send_frames();
     }
 
     pub(crate) fn commit_elsewhere(&mut self) -> Gtid {
@@ -257,61 +199,6 @@ impl World {
         self.held = why.to_owned();
     }
 
-    pub(crate) fn progress(&mut self) {
-        if self.is_stalled {
-            return;
-        }
-        self.seal.source_time = self.now() - i64::try_from(self.age.as_micros()).unwrap_or(0);
-        let message = messages::progress(&self.seal, &self.since, &self.held, self.age);
-        self.subscribers
-            .retain(|subscriber| subscriber.send(message.clone()));
-    }
-
-    pub(crate) const fn stall(&mut self) {
-        self.is_stalled = true;
-    }
-
-    pub(crate) fn go_on(&mut self) {
-        self.is_stalled = false;
-        self.send_frames();
-    }
-
-    pub(crate) fn cut(&mut self) {
-        for subscriber in self.subscribers.drain(..) {
-            // One that is gone, or reads nothing, is cut by the drop.
-            let _ = subscriber
-                .messages
-                .try_send(Err(Status::unavailable("cut")));
-        }
-    }
-
-    pub(crate) fn go_away(&mut self, retry_after: Duration) {
-        let message = messages::go_away(retry_after, "restart");
-        self.subscribers
-            .retain(|subscriber| subscriber.send(message.clone()));
-    }
-
-    pub(crate) fn resend(&mut self, reason: &str) {
-        for mut subscriber in std::mem::take(&mut self.subscribers) {
-            let group = self.whole(reason);
-            if self.send_group(&mut subscriber, group) {
-                self.subscribers.push(subscriber);
-            }
-        }
-    }
-
-    pub(crate) fn damage_next(&mut self, damage: Damage) {
-        self.damages.push_back(damage);
-    }
-
-    pub(crate) fn is_damage_done(&self) -> bool {
-        self.damages.is_empty()
-    }
-
-    pub(crate) const fn answer(&mut self, answer: Answer) {
-        self.answer = answer;
-    }
-
     pub(crate) fn forget_frames(&mut self) {
         self.frames.clear();
     }
@@ -324,7 +211,6 @@ impl World {
         self.seal.lineage = Lineage::new(self.seal.lineage.get() + 1);
         self.seal.version = first_version();
         self.frames.clear();
-        self.cut();
         self.seal.lineage
     }
 
@@ -349,16 +235,60 @@ impl World {
             self.seal.executed = Arc::new(executed);
         }
         self.seal.gtid = None;
+        self.advance(epoch.start(), true);
         if tail == Tail::LostSilently {
-            let subscribers = std::mem::take(&mut self.subscribers);
-            self.advance(epoch.start(), true);
+            // Nobody is told by a frame.
             self.frames.clear();
-            self.subscribers = subscribers;
-            self.resend("exact");
-        } else {
-            self.advance(epoch.start(), true);
         }
         epoch.start()
+    }
+
+    /// The group of a whole snapshot.
+    pub(crate) fn whole(&self, reason: &str) -> Vec<Message> {
+        let rows = self.rows();
+        let start = messages::start_whole(&self.schema, &self.seal, BUCKETS, reason);
+        let chunks = (0..).zip(rows.chunks(self.chunk_rows));
+        let chunks = chunks.map(|(index, rows)| messages::chunk(self.seal.version, index, rows));
+        let seal = messages::seal(&self.seal, &self.seal.executed);
+        [start].into_iter().chain(chunks).chain([seal]).collect()
+    }
+
+    /// The start of a stream that goes on from a version.
+    pub(crate) fn resume(&self, version: Version) -> Message {
+        messages::start_resume(&self.schema, self.seal.lineage, version, BUCKETS)
+    }
+
+    /// The groups after a version, as far as frames are kept.
+    pub(crate) fn frames_after(&self, version: Version) -> impl Iterator<Item = Vec<Message>> {
+        let frames = self
+            .frames
+            .iter()
+            .filter(move |frame| frame.seal.version > version);
+        frames.map(|frame| {
+            let to = frame.seal.version;
+            vec![
+                messages::frame(frame.from, to, frame.exact, &frame.touched),
+                messages::seal(&frame.seal, &frame.added),
+            ]
+        })
+    }
+
+    /// Whether the frames kept go on from a version.
+    pub(crate) fn reaches(&self, version: Version) -> bool {
+        let next = self
+            .frames
+            .iter()
+            .find(|frame| frame.seal.version > version);
+        next.is_some_and(|frame| frame.from == version || (!frame.exact && frame.from <= version))
+    }
+
+    pub(crate) fn progress(&mut self) -> Message {
+        self.seal.source_time = self.now() - i64::try_from(self.age.as_micros()).unwrap_or(0);
+        messages::progress(&self.seal, &self.since, &self.held, self.age)
+    }
+
+    pub(crate) const fn lineage(&self) -> Lineage {
+        self.seal.lineage
     }
 
     pub(crate) const fn version(&self) -> Version {
@@ -375,178 +305,6 @@ impl World {
             .map(|(key, row)| (key.clone(), row.clone()))
             .collect()
     }
-
-    pub(crate) fn subscriptions(&self) -> Vec<Subscription> {
-        self.subscriptions.clone()
-    }
-
-    pub(crate) fn subscriptions_so_far(&self) -> usize {
-        self.subscriptions.len()
-    }
-
-    pub(crate) fn subscribe(
-        &mut self,
-        request: v1::SubscribeRequest,
-    ) -> Result<mpsc::Receiver<Result<v1::SubscribeResponse, Status>>, Status> {
-        match self.answer {
-            Answer::Busy => return Err(Status::resource_exhausted("too many streams")),
-            Answer::UnknownFeed => {
-                return Err(Status::not_found(format!("no feed {:?}", request.feed)));
-            }
-            Answer::NotAllowed => return Err(Status::permission_denied("not allowed")),
-            _ if request.feed != *self.schema.feed => {
-                return Err(Status::not_found(format!("no feed {:?}", request.feed)));
-            }
-            _ => {}
-        }
-        let have = request.have.map(|have| {
-            let lineage = <[u8; 16]>::try_from(&have.lineage[..]).map(u128::from_be_bytes);
-            (
-                Lineage::new(lineage.unwrap_or(0)),
-                Version::from_u64(have.version).unwrap_or(Version::ZERO),
-            )
-        });
-        let (messages, receiver) = mpsc::channel(QUEUE);
-        let mut subscriber = Subscriber {
-            at: self.seal.version,
-            messages,
-        };
-        let (resumed, stays) = self.welcome(&mut subscriber, have);
-        self.subscriptions.push(Subscription {
-            have: have.map(|(_, version)| version),
-            client: request.client,
-            view: request.view,
-            resumed,
-        });
-        if stays {
-            self.subscribers.push(subscriber);
-            self.send_frames();
-        }
-        Ok(receiver)
-    }
-
-    /// The first messages of a stream: whether it goes on from what the client has, and whether it stays.
-    fn welcome(
-        &mut self,
-        subscriber: &mut Subscriber,
-        have: Option<(Lineage, Version)>,
-    ) -> (bool, bool) {
-        let ours = self.seal.version;
-        let resume =
-            |version| messages::start_resume(&self.schema, self.seal.lineage, version, BUCKETS);
-        let reason = match (self.answer, have) {
-            (Answer::Nothing, _) => return (false, true),
-            (Answer::Resume, _) => {
-                let version = have.map_or(ours, |(_, version)| version);
-                subscriber.at = version;
-                return (true, subscriber.send(resume(version)));
-            }
-            (Answer::Whole, _) => "other content",
-            (_, None) => "first",
-            (_, Some((lineage, _))) if lineage != self.seal.lineage => "other lineage",
-            (_, Some((_, version))) if version > ours => {
-                subscriber.send(messages::not_yet(version, RETRY_AFTER));
-                return (false, false);
-            }
-            (_, Some((_, version))) if version == ours || self.reaches(version) => {
-                subscriber.at = version;
-                return (true, subscriber.send(resume(version)));
-            }
-            _ => "too old",
-        };
-        let group = self.whole(reason);
-        (false, self.send_group(subscriber, group))
-    }
-
-    /// Whether the frames kept go on from a version.
-    fn reaches(&self, version: Version) -> bool {
-        let next = self
-            .frames
-            .iter()
-            .find(|frame| frame.seal.version > version);
-        next.is_some_and(|frame| frame.from == version || (!frame.exact && frame.from <= version))
-    }
-
-    fn whole(&self, reason: &str) -> Vec<Message> {
-        let rows = self.rows();
-        let mut group = vec![messages::start_whole(
-            &self.schema,
-            &self.seal,
-            BUCKETS,
-            reason,
-        )];
-        let chunks = (0..).zip(rows.chunks(self.chunk_rows));
-        group.extend(chunks.map(|(index, rows)| messages::chunk(self.seal.version, index, rows)));
-        group.push(messages::seal(&self.seal, &self.seal.executed));
-        group
-    }
-
-    /// Sends each subscriber what it does not have yet.
-    fn send_frames(&mut self) {
-        if self.is_stalled {
-            return;
-        }
-        for mut subscriber in std::mem::take(&mut self.subscribers) {
-            let frames: Vec<Frame> = self
-                .frames
-                .iter()
-                .filter(|frame| frame.seal.version > subscriber.at)
-                .cloned()
-                .collect();
-            let stays = frames.into_iter().all(|frame| {
-                let to = frame.seal.version;
-                let group = vec![
-                    messages::frame(frame.from, to, frame.exact, &frame.touched),
-                    messages::seal(&frame.seal, &frame.added),
-                ];
-                self.send_group(&mut subscriber, group)
-            });
-            if stays {
-                self.subscribers.push(subscriber);
-            }
-        }
-    }
-
-    /// Whether the subscriber stays.
-    fn send_group(&mut self, subscriber: &mut Subscriber, mut group: Vec<Message>) -> bool {
-        subscriber.at = self.seal.version;
-        if let Some(Message::Seal(seal)) = group.last()
-            && let Some(version) = Version::from_u64(seal.version)
-        {
-            subscriber.at = version;
-        }
-        let is_frame = matches!(group.first(), Some(Message::Frame(_)));
-        let has_two_chunks = group.len() > 3;
-        let fits = |damage: &&Damage| {
-            let needs_two = matches!(
-                damage,
-                Damage::ChunkLost | Damage::ChunksSwapped | Damage::ChunkOfOtherVersion
-            );
-            damage.is_for_frames() == is_frame
-                && (has_two_chunks || !needs_two)
-                && (is_frame || group.len() > 2)
-        };
-        let ends = self
-            .damages
-            .front()
-            .filter(fits)
-            .copied()
-            .is_some_and(|damage| {
-                self.damages.pop_front();
-                damage.apply(&mut group)
-            });
-        group.into_iter().all(|message| subscriber.send(message)) && !ends
-    }
-}
-
-impl Subscriber {
-    fn send(&self, message: Message) -> bool {
-        self.messages
-            .try_send(Ok(v1::SubscribeResponse {
-                message: Some(message),
-            }))
-            .is_ok()
-    }
 }
 
 fn first_version() -> Version {
@@ -558,16 +316,4 @@ fn source() -> SourceId {
         uuid: 0x3e11_fa47_71ca_11e1_9e33_c80a_a942_9562,
         tag: Tag::NONE,
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a fake source has a clock of its own"
-)]
-fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since
-        .ok()
-        .and_then(|since| i64::try_from(since.as_micros()).ok())
-        .unwrap_or(0)
 }

@@ -11,7 +11,6 @@ use onair_model::{Buckets, Gtid, Row};
 
 use crate::assemble::{Assembler, Limits, kind};
 use crate::change::Step;
-use crate::ddl::RowMetadata;
 use crate::feed::{Feed, FeedConfig, TableName};
 use crate::source::{Dialect, RawEvent};
 
@@ -67,7 +66,7 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 pub(super) fn assembler(dialect: Dialect) -> Assembler {
-    Assembler::new([feed()].into(), dialect, LIMITS).with_metadata(RowMetadata::Full)
+    Assembler::new([feed()].into(), dialect, LIMITS)
 }
 
 /// What the events give: steps as text, and the error that ended it.

@@ -21,9 +21,12 @@ fn mariadb_groups() {
     let head = query_body("live", b"", kind::QUERY).len();
     let truncate = query_body("live", b"TRUNCATE TABLE room", kind::QUERY);
     let (v1, v2) = (rows_body(&[(1, 5), (2, 6)], 1), rows_body(&[(3, 7)], 2));
+    let mut decrypted = event(kind::START_ENCRYPTION, [1; 17]);
+    decrypted.flags = kind::IGNORABLE_FLAG;
     check_on(
         Dialect::Mariadb,
         &[
+            decrypted,
             event(kind::MARIADB_GTID_LIST, []),
             event(kind::BINLOG_CHECKPOINT, []),
             mariadb_gtid(1, 0),

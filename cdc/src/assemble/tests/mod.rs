@@ -128,6 +128,29 @@ fn varlen(out: &mut Vec<u8>, value: u64) {
 }
 
 #[test]
+fn heartbeats_count_once_the_stream_has_delivered_what_there_was() {
+    let set = |numbers: &str| -> GtidSet {
+        format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{numbers}")
+            .parse()
+            .unwrap()
+    };
+    let beat = [event(kind::HEARTBEAT, [])];
+    let drop_x = |number| [gtid(number), query("DROP TABLE x")];
+    let events = flat([
+        &beat,
+        &drop_x(4),
+        &beat,
+        &drop_x(2),
+        &beat,
+        &drop_x(5),
+        &beat,
+    ]);
+    let mut assembler = assembler(Dialect::Mysql).with_beginning(set("1:3"), set("1-4"));
+    let lines = run(&mut assembler, &events);
+    compare(&lines, &["tx 4", "tx 2", "heartbeat", "tx 5", "heartbeat"]);
+}
+
+#[test]
 fn a_barrier_comes_at_the_end_of_its_group() {
     let stopped = [
         &inserting(1, &[(1, 5)])[..],

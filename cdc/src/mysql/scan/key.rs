@@ -6,7 +6,7 @@
 use mysql_async::Value as Sent;
 use onair_model::column::{Collation, Column, ColumnType};
 
-use super::values::selected;
+use super::values::{big_endian, selected};
 use crate::mysql::connect::identifier;
 
 /// The columns of one table's primary key.
@@ -121,6 +121,13 @@ fn middle(ty: &ColumnType, first: &Sent, last: &Sent) -> Option<Sent> {
             Sent::Bytes(last),
         ) => middle_bytes(first, last).map(Sent::Bytes),
         (_, Sent::Date(..), Sent::Date(..)) => middle_date(first, last),
+        (ColumnType::Bit { .. }, Sent::Bytes(first), Sent::Bytes(last)) => {
+            let number = |bytes: &[u8]| big_endian(bytes).map(Sent::UInt);
+            middle_number(&number(first)?, &number(last)?)
+        }
+        (ColumnType::Decimal { scale, .. }, Sent::Bytes(first), Sent::Bytes(last)) => {
+            middle_decimal(usize::from(*scale), first, last).map(Sent::Bytes)
+        }
         _ => middle_number(first, last),
     }
 }
@@ -137,6 +144,20 @@ fn middle_number(first: &Sent, last: &Sent) -> Option<Sent> {
         Ok(middle) => Some(Sent::UInt(middle)),
         Err(_) => i64::try_from(middle).ok().map(Sent::Int),
     }
+}
+
+/// Halfway between two decimals of one scale that fit an `i128`.
+fn middle_decimal(scale: usize, first: &[u8], last: &[u8]) -> Option<Vec<u8>> {
+    let number = |text: &[u8]| {
+        let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'.').collect();
+        std::str::from_utf8(&digits).ok()?.parse::<i128>().ok()
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    let middle = first.checked_add(last.checked_sub(first)?.checked_add(1)? / 2)?;
+    let digits = format!("{:0width$}", middle.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let sign = if middle < 0 { "-" } else { "" };
+    Some(format!("{sign}{whole}.{fraction}").into_bytes())
 }
 
 /// Halfway in the eight bytes after what both have in common.
@@ -164,7 +185,12 @@ const WINDOW: usize = 6;
 
 /// Halfway in the ASCII letters and digits after what both have in common: a valid text, unlike halfway bytes.
 fn middle_text(collation: &Collation, first: &[u8], last: &[u8]) -> Option<Vec<u8>> {
-    let mut common = common(first, last);
+    let folds = !collation.is_binary();
+    let mut common = first
+        .iter()
+        .zip(last)
+        .take_while(|(a, b)| a == b || (folds && a.eq_ignore_ascii_case(b)))
+        .count();
     match collation.charset() {
         "utf8mb4" | "utf8mb3" => {
             while common > 0 && first.get(common).is_some_and(|byte| byte & 0xc0 == 0x80) {
@@ -174,20 +200,16 @@ fn middle_text(collation: &Collation, first: &[u8], last: &[u8]) -> Option<Vec<u
         "ascii" | "latin1" | "latin2" | "latin5" | "latin7" | "cp1250" | "cp1251" | "cp1257" => {}
         _ => return None,
     }
-    let alphabet = if collation.is_binary() {
-        BINARY
-    } else {
-        FOLDED
-    };
+    let alphabet = if folds { FOLDED } else { BINARY };
     let base = alphabet.len() as u64;
     let number = |bytes: &[u8]| {
         let mut rest = bytes[common..].iter();
         (0..WINDOW).fold(0, |number, _| {
             let digit = rest.next().map_or(0, |&byte| {
-                let byte = if collation.is_binary() {
-                    byte
-                } else {
+                let byte = if folds {
                     byte.to_ascii_lowercase()
+                } else {
+                    byte
                 };
                 let above = alphabet.partition_point(|letter| *letter <= byte);
                 above.saturating_sub(1) as u64
@@ -302,10 +324,14 @@ mod tests {
 
         let utf8 = Collation::new("utf8mb4_0900_ai_ci");
         let guess = middle_text(&utf8, b"room:0000", b"room:ffff").unwrap();
-        assert_eq!(guess, b"room:7ppppi");
+        assert_eq!(guess, b"room:7pppi0");
         let accents = middle_text(&utf8, "né".as_bytes(), "nü".as_bytes());
         assert!(accents.is_none_or(|guess| String::from_utf8(guess).is_ok()));
         assert_eq!(middle_text(&Collation::new("utf16_bin"), b"a", b"b"), None);
+        let guess = middle_text(&utf8, b"uSER-00", b"User-ff").unwrap();
+        assert_eq!(guess, b"uSER-7pi000");
+        assert_eq!(middle_decimal(3, b"-0.005", b"0.002").unwrap(), b"-0.001");
+        assert_eq!(middle_decimal(0, b"5", b"8").unwrap(), b"7.");
         assert_eq!(middle_bytes(b"ab", b"ad").unwrap()[..3], *b"ac\0");
         let date = |year, month, day| Sent::Date(year, month, day, 0, 0, 0, 0);
         let Some(Sent::Date(2025, 1..=12, 1..=28, ..)) =

@@ -116,6 +116,12 @@ impl Work {
             rows_max: throttle.range_rows(parallel),
         };
         let ranges = plan.ranges(planner).await?;
+        tracing::debug!(
+            feed = %feed.config.name,
+            ranges = ranges.len(),
+            largest = ranges.first().map_or(0, |range| range.rows),
+            "scan planned"
+        );
         let queue = ranges
             .iter()
             .map(|range| (plan.condition(range), range.rows))
@@ -181,7 +187,13 @@ impl Reader {
         }
         while let Some((condition, estimate)) = self.work.next() {
             self.work.throttle.charge(estimate).await;
-            read.rows += self.read_range(&mut session, &condition).await?;
+            let rows = self.read_range(&mut session, &condition).await?;
+            // More than was estimated: the next range pays for them.
+            self.work
+                .throttle
+                .charge(rows.saturating_sub(estimate))
+                .await;
+            read.rows += rows;
         }
         session.leave().await;
         Ok(read)

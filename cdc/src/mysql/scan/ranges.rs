@@ -1,7 +1,7 @@
 //! How a table is cut into primary-key ranges: halved where the server estimates most rows, until there are
 //! enough for the connections to share out. Each look costs one dive into the index.
 
-use mysql_async::{Row, Value as Sent};
+use mysql_async::Row;
 
 use super::key::{KeyColumns, KeyValues};
 use crate::mysql::connect::Session;
@@ -48,7 +48,7 @@ impl Plan<'_> {
             first: None,
             divisible: true,
         };
-        whole.rows = self.estimate(session, &whole).await?;
+        whole.rows = self.estimate(session, &whole).await?.rows;
         let mut ranges = vec![whole];
         while let Some(at) = self.next_to_halve(&ranges) {
             let range = ranges.swap_remove(at);
@@ -93,26 +93,36 @@ impl Plan<'_> {
         ranges: &mut Vec<Range>,
     ) -> Result<(), SourceError> {
         range.divisible = false;
-        let Some(boundary) = self.boundary(session, &mut range).await? else {
+        let boundary = self.boundary(session, &mut range).await?;
+        let Some(boundary) = boundary else {
             ranges.push(range);
             return Ok(());
         };
-        let upper = Range {
-            lower: Some(boundary.clone()),
-            upper: range.upper.take(),
+        let half = |lower: Option<KeyValues>, upper: Option<KeyValues>, first| Range {
+            lower,
+            upper,
             rows: 0,
-            first: Some(boundary.clone()),
+            first,
             divisible: true,
         };
-        let lower = Range {
-            upper: Some(boundary),
-            divisible: true,
-            ..range
-        };
-        for mut half in [lower, upper] {
-            half.rows = self.estimate(session, &half).await?;
-            ranges.push(half);
+        let mut halves = [
+            half(
+                range.lower.clone(),
+                Some(boundary.clone()),
+                range.first.clone(),
+            ),
+            half(Some(boundary.clone()), range.upper.clone(), Some(boundary)),
+        ];
+        for half in &mut halves {
+            let estimate = self.estimate(session, half).await?;
+            if !estimate.seeks {
+                // Each half would read the whole table.
+                ranges.push(range);
+                return Ok(());
+            }
+            half.rows = estimate.rows;
         }
+        ranges.extend(halves);
         Ok(())
     }
 
@@ -157,27 +167,38 @@ impl Plan<'_> {
         Ok(rows.into_iter().next().map(Row::unwrap))
     }
 
-    /// How many rows the server thinks are there. No estimate counts as none.
-    async fn estimate(&self, session: &mut Session, range: &Range) -> Result<u64, SourceError> {
-        let rows: Vec<Row> = session
+    /// How many rows the server thinks are there, and how it would come to them.
+    async fn estimate(
+        &self,
+        session: &mut Session,
+        range: &Range,
+    ) -> Result<Estimate, SourceError> {
+        // USE, not FORCE: MySQL 9 estimates nothing where it is left no choice.
+        let plan: Vec<Row> = session
             .rows(&format!(
-                "EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {} FORCE INDEX (PRIMARY) WHERE {}",
+                "EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM {} USE INDEX (PRIMARY) WHERE {}",
                 self.table,
                 self.condition(range)
             ))
             .await?;
-        let estimate = rows.first().and_then(|row| {
-            let at = row
-                .columns_ref()
+        let text = |name: &str| {
+            let row = plan.first()?;
+            let columns = row.columns_ref();
+            let at = columns
                 .iter()
-                .position(|column| column.name_ref() == b"rows")?;
-            match row.as_ref(at)? {
-                Sent::Bytes(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
-                Sent::UInt(rows) => Some(*rows),
-                Sent::Int(rows) => u64::try_from(*rows).ok(),
-                _ => None,
-            }
-        });
-        Ok(estimate.unwrap_or(0))
+                .position(|column| column.name_str() == name)?;
+            row.get_opt::<String, usize>(at)?.ok()
+        };
+        Ok(Estimate {
+            // No number: it knows already that there are none.
+            rows: text("rows").and_then(|rows| rows.parse().ok()).unwrap_or(0),
+            seeks: !matches!(text("type").as_deref(), Some("ALL" | "index")),
+        })
     }
+}
+
+struct Estimate {
+    rows: u64,
+    /// It goes to the range by the index instead of reading everything.
+    seeks: bool,
 }

@@ -103,7 +103,7 @@ fn unsigned(sent: &Sent) -> Option<u64> {
     }
 }
 
-fn big_endian(bytes: &[u8]) -> Option<u64> {
+pub(super) fn big_endian(bytes: &[u8]) -> Option<u64> {
     if bytes.len() > 8 {
         return None;
     }

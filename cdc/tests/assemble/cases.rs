@@ -1,36 +1,22 @@
-//! The assembler on the binlogs of real servers: scripted statements in, steps out.
-
-use std::fmt::Write as _;
-use std::sync::Arc;
-
-use anyhow::{Context as _, Result, bail};
-use onair_cdc::assemble::{Assembler, Limits};
-use onair_cdc::change::{KeyChange, Step, Transaction};
-use onair_cdc::ddl::RowMetadata;
-use onair_cdc::feed::Feed;
-use onair_cdc::source::{Dialect, EventStream, Source as _};
-use onair_model::{GtidSet, Row};
-use onair_xtask::servers::{Flavor, Options, Server};
-
-use crate::servers::{PATIENCE, block_on, feed, source, table_name};
+//! Statements for a server, and the steps that must come of them.
 
 /// What a server is given to do, and the steps that must come of it, but for heartbeats.
-struct Case {
-    sql: &'static str,
-    steps: &'static [&'static str],
+pub(super) struct Case {
+    pub(super) sql: &'static str,
+    pub(super) steps: &'static [&'static str],
 }
 
 const fn case(sql: &'static str, steps: &'static [&'static str]) -> Case {
     Case { sql, steps }
 }
 
-const SCHEMA: &str = "CREATE DATABASE live; USE live;
+pub(super) const SCHEMA: &str = "CREATE DATABASE live; USE live;
     CREATE TABLE room (id INT UNSIGNED PRIMARY KEY, live_status INT, title VARCHAR(60), note VARCHAR(300));
     CREATE TABLE x (id INT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(300));
     CREATE TABLE mixed (id INT) ENGINE=MyISAM";
 
 /// The same on both dialects.
-const COMMON: &[Case] = &[
+pub(super) const COMMON: &[Case] = &[
     case(
         "INSERT INTO room VALUES (1, 1, 'a', ''), (2, 0, 'b', ''); UPDATE room SET live_status = 1;
          UPDATE room SET title = 'c' WHERE id = 2; DELETE FROM room WHERE id = 1",
@@ -67,6 +53,12 @@ const COMMON: &[Case] = &[
     case(
         "XA START 'p'; INSERT INTO x (note) VALUES ('p'); XA END 'p'; XA PREPARE 'p'; XA COMMIT 'p'",
         &["tx", "tx"],
+    ),
+    case(
+        "XA START 'empty'; XA END 'empty'; XA PREPARE 'empty'; XA COMMIT 'empty';
+         XA START 'reads'; SELECT * FROM room; XA END 'reads'; XA PREPARE 'reads'; XA COMMIT 'reads';
+         XA START 'back'; DELETE FROM room; XA END 'back'; XA ROLLBACK 'back'; UPDATE room SET note = 'o'",
+        &["tx"],
     ),
     // Definitions.
     case(
@@ -151,6 +143,11 @@ const COMMON: &[Case] = &[
         &["tx", "tx"],
     ),
     case(
+        "SET SESSION binlog_format = STATEMENT; LOAD DATA LOCAL INFILE 'Cargo.toml' IGNORE INTO TABLE room (note) SET id = 100;
+         LOAD DATA LOCAL INFILE 'Cargo.toml' INTO TABLE x (note); SET SESSION binlog_format = ROW; DELETE FROM room WHERE id = 100",
+        &["barrier LOAD DATA of live.room", "tx", "tx"],
+    ),
+    case(
         "SET SESSION binlog_row_image = MINIMAL; UPDATE room SET title = 'm'; SET SESSION binlog_row_image = FULL;
          UPDATE room SET title = 'n'",
         &[
@@ -158,9 +155,21 @@ const COMMON: &[Case] = &[
             "tx 5:m>n",
         ],
     ),
+    case(
+        "SET GLOBAL binlog_row_metadata = MINIMAL; UPDATE room SET note = 'minimal'; SET GLOBAL binlog_row_metadata = FULL;
+         UPDATE room SET note = 'full'",
+        &[
+            "barrier live.room: its table map no longer tells the names of columns: binlog_row_metadata was FULL and is not",
+            "tx",
+        ],
+    ),
 ];
 
-const MYSQL_FIRST: &[Case] = &[
+pub(super) const MYSQL_FIRST: &[Case] = &[
+    case(
+        "SET SESSION binlog_rows_query_log_events = ON; UPDATE room SET note = 'rows query'",
+        &["tx"],
+    ),
     case(
         "SET SESSION binlog_transaction_compression = ON, binlog_rows_query_log_events = ON;
          BEGIN; INSERT INTO room VALUES (7, 1, 'a', REPEAT('x', 300)), (8, 1, 'b', REPEAT('y', 300)); DELETE FROM x; COMMIT;
@@ -176,7 +185,7 @@ const MYSQL_FIRST: &[Case] = &[
 ];
 
 // Even when nothing was to be done; and a DROP of tables of two engines is two transactions.
-const MYSQL_LAST: &[Case] = &[
+pub(super) const MYSQL_LAST: &[Case] = &[
     case("CREATE TABLE IF NOT EXISTS room (id INT)", &["tx"]),
     case(
         "DROP TABLE x, mixed; DROP DATABASE live",
@@ -185,7 +194,7 @@ const MYSQL_LAST: &[Case] = &[
 ];
 
 /// Since 8.3.
-const TAGS: &[Case] = &[
+pub(super) const TAGS: &[Case] = &[
     case(
         "SET SESSION gtid_next = 'AUTOMATIC:blue'; UPDATE room SET title = 't'; UPDATE room SET title = 'u';
          SET SESSION gtid_next = 'AUTOMATIC:a_tag_of_thirty_two_characters_'; UPDATE room SET title = 'c';
@@ -199,7 +208,7 @@ const TAGS: &[Case] = &[
     ),
 ];
 
-const MARIADB: &[Case] = &[
+pub(super) const MARIADB: &[Case] = &[
     // A table without transactions between rows of ours; MySQL with GTIDs refuses that.
     case(
         "BEGIN; UPDATE room SET title = 'o'; INSERT INTO mixed VALUES (1); ROLLBACK; BEGIN; INSERT INTO mixed VALUES (1);
@@ -225,6 +234,19 @@ const MARIADB: &[Case] = &[
         "SET SESSION gtid_domain_id = 7; UPDATE room SET title = 'f'; CREATE SEQUENCE s; SELECT NEXT VALUE FOR s; DROP SEQUENCE s",
         &["tx 5:e>f", "tx", "tx", "tx"],
     ),
+    // Since 10.8 told twice, when it begins and when it is done.
+    case(
+        "SET SESSION binlog_alter_two_phase = ON; ALTER TABLE x ADD COLUMN added INT; ALTER TABLE room ADD INDEX i2 (title);
+         ALTER TABLE room MODIFY title VARCHAR(62)",
+        &[
+            "tx",
+            "tx",
+            "tx",
+            "tx",
+            "barrier ALTER TABLE .. MODIFY of live.room",
+            "barrier ALTER TABLE .. MODIFY of live.room",
+        ],
+    ),
     case(
         "ALTER ONLINE TABLE room ADD COLUMN IF NOT EXISTS added INT; ALTER TABLE room DROP COLUMN IF EXISTS added",
         &["tx", "tx"],
@@ -235,169 +257,3 @@ const MARIADB: &[Case] = &[
     ),
     case("DROP TABLE x, mixed; DROP DATABASE live", &["tx", "barrier DROP DATABASE of live.room"]),
 ];
-
-#[test]
-fn steps_of_mysql_9_7() {
-    check(Flavor::Mysql97, &[COMMON, MYSQL_FIRST, TAGS, MYSQL_LAST]);
-}
-
-#[test]
-fn steps_of_mysql_8_0() {
-    check(Flavor::Mysql80, &[COMMON, MYSQL_FIRST, MYSQL_LAST]);
-}
-
-#[test]
-fn steps_of_mariadb_10_11() {
-    check(Flavor::Mariadb1011, &[COMMON, MARIADB]);
-}
-
-fn check(flavor: Flavor, cases: &[&[Case]]) {
-    if flavor.is_left_out() {
-        eprintln!("NOT RUN {flavor}: left out");
-        return;
-    }
-    block_on(run(flavor, cases)).unwrap_or_else(|error| panic!("{flavor}: {error:?}"));
-}
-
-async fn run(flavor: Flavor, cases: &[&[Case]]) -> Result<()> {
-    let options = Options {
-        extra_args: vec!["--binlog-row-metadata=FULL".to_owned()],
-        ..Options::default()
-    };
-    let server = Server::start_own(flavor, options)?;
-    server.create_user(
-        "onair",
-        "secret",
-        &["REPLICATION SLAVE ON *.*", "SELECT ON *.*"],
-    )?;
-    server.sql(SCHEMA)?;
-    let source = source(&server);
-    let room = table_name("live", "room");
-    let feeds: Arc<[Arc<Feed>]> =
-        [feed(&source, &room, "live_status = 1", &["title"]).await?].into();
-    let identity = source.identity().await?;
-
-    let assembler = |limits| {
-        Assembler::new(feeds.clone(), identity.dialect, limits).with_metadata(RowMetadata::Full)
-    };
-    let mut reader = Reader {
-        events: source.follow(&identity.executed).await?,
-        assembler: assembler(Limits::default()),
-        seen: identity.executed.clone(),
-        trace: String::new(),
-    };
-    let mut all = Vec::new();
-    let mut wrong = Vec::new();
-    for case in cases.iter().copied().flatten() {
-        reader.trace.clear();
-        server.sql(&format!("USE live; {}", case.sql))?;
-        let now = source.identity().await?.executed;
-        let steps = reader
-            .read_through(&now)
-            .await
-            .with_context(|| format!("after {}; events: {}", case.sql, reader.trace))?;
-        let lines: Vec<String> = steps.iter().map(show).collect();
-        if lines != case.steps {
-            wrong.push(format!(
-                "{}\n  wanted {:?}\n  got    {lines:?}\n  events {}",
-                case.sql, case.steps, reader.trace
-            ));
-        }
-        all.extend(steps);
-    }
-    if !wrong.is_empty() {
-        bail!("{} cases went wrong:\n{}", wrong.len(), wrong.join("\n"));
-    }
-    assert_eq!(reader.assembler.open_xa().count(), 0);
-
-    // The same bytes again give the same steps, fingerprints and all.
-    let mut again = Reader {
-        events: source.follow(&identity.executed).await?,
-        assembler: assembler(Limits::default()),
-        seen: identity.executed.clone(),
-        trace: String::new(),
-    };
-    assert_eq!(again.read_through(&reader.seen).await?, all);
-    Ok(())
-}
-
-/// A stream and what makes steps of it.
-struct Reader {
-    events: Box<dyn EventStream>,
-    assembler: Assembler,
-    seen: GtidSet,
-    /// Kinds of the events that came, with the text of statements.
-    trace: String,
-}
-
-impl Reader {
-    /// Reads on until all of `target` was seen. Gives the steps but for heartbeats.
-    async fn read_through(&mut self, target: &GtidSet) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
-        while !self.seen.contains_set(target) {
-            let event = tokio::time::timeout(PATIENCE, self.events.next()).await??;
-            write!(self.trace, "{}", event.kind)?;
-            if event.kind == 2 {
-                let text = String::from_utf8_lossy(&event.body[13..]);
-                let text = text.rsplit('\0').next().unwrap_or_default();
-                write!(self.trace, " `{text}`")?;
-            }
-            self.trace.push_str("; ");
-            let seen = &mut self.seen;
-            self.assembler.push(&event, &mut |step| {
-                match &step {
-                    Step::Transaction(Transaction { gtid, .. })
-                    | Step::Barrier {
-                        gtid: Some(gtid), ..
-                    } => seen.insert(gtid),
-                    Step::Barrier { gtid: None, .. } => {}
-                    Step::Heartbeat => return,
-                }
-                steps.push(step);
-            })?;
-        }
-        Ok(steps)
-    }
-}
-
-/// `tx` with its tag and, for each key, `+` for On, `-` for Off, `>` for Change.
-fn show(step: &Step) -> String {
-    match step {
-        Step::Heartbeat => "heartbeat".to_owned(),
-        Step::Barrier { reason, .. } => {
-            let reason = reason
-                .split(": ")
-                .take(if reason.starts_with("live.") { 3 } else { 1 });
-            format!("barrier {}", reason.collect::<Vec<_>>().join(": "))
-        }
-        Step::Transaction(tx) => {
-            let gtid = tx.gtid.to_string();
-            let mut line = "tx".to_owned();
-            if gtid.matches(':').count() == 2 {
-                let (_, tag) = gtid.split_once(':').unwrap_or_default();
-                line.push(':');
-                line.push_str(tag);
-            }
-            for (index, changes) in &tx.changes {
-                assert_eq!(*index, 0);
-                for KeyChange { key, before, after } in changes {
-                    let key = key.as_u64().unwrap_or_default();
-                    let change = match (title(before), title(after)) {
-                        (Some(before), Some(after)) => format!("{before}>{after}"),
-                        (Some(before), None) => format!("-{before}"),
-                        (None, Some(after)) => format!("+{after}"),
-                        (None, None) => "nothing".to_owned(),
-                    };
-                    line.push_str(&format!(" {key}:{change}"));
-                }
-            }
-            line
-        }
-    }
-}
-
-/// The only field of a row, a short string.
-fn title(row: &Option<Row>) -> Option<String> {
-    let bytes = row.as_ref()?.bytes();
-    Some(String::from_utf8_lossy(bytes.get(2..).unwrap_or_default()).into_owned())
-}
