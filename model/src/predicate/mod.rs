@@ -8,12 +8,16 @@
 //! and what [`Predicate::eval`] computes are the same on MySQL 8.0 and later and MariaDB 10.6 and later; where one
 //! of them could differ, the text is refused.
 
+mod bytes;
 mod error;
 mod eval;
 mod lex;
 mod literal;
 mod parse;
 mod print;
+mod refusal;
+mod source;
+mod temporal;
 #[cfg(test)]
 mod tests;
 mod tree;
