@@ -156,6 +156,10 @@ impl Reader {
             checkpoint: None,
             proofs: 0,
             epochs: 0,
+            scanned: 0,
+            on: 0,
+            changed: 0,
+            off: 0,
         };
         Reader {
             config,

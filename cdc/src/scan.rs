@@ -4,6 +4,7 @@
 //! has delivered everything that the scan may show, keys that it touched are taken from the stream, all others
 //! from the scan: that is the table at the reader's present version, exactly (DESIGN section 5).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
@@ -56,12 +57,14 @@ struct Gather {
     misfit: Option<Arc<str>>,
 }
 
-/// Reads all live rows of a feed. `delivered` is what the stream had delivered when the scan was asked for.
+/// Reads all live rows of a feed. `delivered` is what the stream had delivered when the scan was asked for;
+/// `progress` goes up by one a row.
 pub async fn scan(
     source: &dyn Source,
     feed: Arc<Feed>,
     delivered: GtidSet,
     settings: Settings,
+    progress: Arc<AtomicU64>,
 ) -> Result<Scan, ScanError> {
     let gather = Arc::new(Mutex::new(Gather {
         encoder: Encoder::new(&feed),
@@ -73,6 +76,7 @@ pub async fn scan(
     let keys = feed.key.len();
     let into = Arc::clone(&gather);
     let sink: RowSink = Arc::new(move |values: &[Value<'_>]| {
+        progress.fetch_add(1, Ordering::Relaxed);
         let mut gather = into.lock().unwrap_or_else(PoisonError::into_inner);
         gather.take(&values[..keys], &values[keys..]);
     });

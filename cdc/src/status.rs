@@ -17,6 +17,14 @@ pub struct Status {
     pub proofs: u64,
     /// Epochs opened by this process, with their causes.
     pub epochs: u64,
+    /// Rows that the scan under way has read, or the last one when none is.
+    pub scanned: u64,
+    /// Keys that came on air, changed and went off air by the stream since this process began. Told each second.
+    pub on: u64,
+    /// See `on`.
+    pub changed: u64,
+    /// See `on`.
+    pub off: u64,
 }
 
 /// What a reader is doing.

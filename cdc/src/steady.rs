@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use onair_log::{Durability, EventLog, Flush, LogError};
@@ -18,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::change::Step;
+use crate::change::{KeyChange, Step};
 use crate::chores::{self, Chores, Done, Request};
 use crate::clock;
 use crate::config::ReaderConfig;
@@ -74,6 +75,26 @@ pub(crate) struct Steady<'a> {
     chores: Option<BoxFuture<'static, Result<Done, Ended>>>,
     forks: u32,
     xa_since: Option<Instant>,
+    scanned: Arc<AtomicU64>,
+    counts: Counts,
+}
+
+/// Keys that came on air, changed and went off air since the last tick.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    on: u64,
+    changed: u64,
+    off: u64,
+}
+
+impl Counts {
+    fn take(&mut self, change: &KeyChange) {
+        match (&change.before, &change.after) {
+            (None, _) => self.on += 1,
+            (Some(_), Some(_)) => self.changed += 1,
+            (Some(_), None) => self.off += 1,
+        }
+    }
 }
 
 /// A scan under way, or done and waiting for the stream.
@@ -138,6 +159,8 @@ impl<'a> Steady<'a> {
             chores: None,
             forks: 0,
             xa_since: None,
+            scanned: Arc::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -221,6 +244,8 @@ impl<'a> Steady<'a> {
         match step {
             Step::Transaction(transaction) => {
                 remember(&mut self.prints, &transaction);
+                let changes = transaction.changes.iter().flat_map(|(_, changes)| changes);
+                changes.for_each(|change| self.counts.take(change));
                 if let Some(scan) = &mut self.scan {
                     for (feed, changes) in &transaction.changes {
                         let Some(at) = scan.feeds.iter().position(|scanned| scanned == feed) else {
@@ -329,9 +354,14 @@ impl<'a> Steady<'a> {
 
     fn tick(&mut self) -> Result<(), Ended> {
         self.full_wanted = self.opening.is_none();
-        self.with
-            .status
-            .send_modify(|status| status.version = Some(self.sequence.version()));
+        let counts = std::mem::take(&mut self.counts);
+        self.with.status.send_modify(|status| {
+            status.version = Some(self.sequence.version());
+            status.scanned = self.scanned.load(Ordering::Relaxed);
+            status.on += counts.on;
+            status.changed += counts.changed;
+            status.off += counts.off;
+        });
         if self.stream.has_open_xa() {
             let since = *self.xa_since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.with.config.settings.xa_patience {
@@ -411,6 +441,8 @@ impl<'a> Steady<'a> {
         let source = Arc::clone(self.with.source);
         let settings = self.with.config.settings.scan;
         let delivered = self.sequence.executed().clone();
+        self.scanned.store(0, Ordering::Relaxed);
+        let progress = Arc::clone(&self.scanned);
         let wanted: Vec<_> = feeds
             .iter()
             .map(|feed| Arc::clone(&self.common.feeds[*feed]))
@@ -418,7 +450,16 @@ impl<'a> Steady<'a> {
         let running = async move {
             let mut found = Vec::with_capacity(wanted.len());
             for feed in wanted {
-                found.push(scan::scan(&*source, feed, delivered.clone(), settings).await?);
+                found.push(
+                    scan::scan(
+                        &*source,
+                        feed,
+                        delivered.clone(),
+                        settings,
+                        Arc::clone(&progress),
+                    )
+                    .await?,
+                );
             }
             Ok(found)
         };

@@ -1,10 +1,9 @@
 //! Reader, merger and server wired in one process: what `up` runs.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use onair_cdc::config::ReaderConfig;
-use onair_cdc::feed::Feed;
 use onair_cdc::reader::{Reader, ReaderError};
 use onair_cdc::source::Source;
 use onair_log::EventLog;
@@ -19,33 +18,31 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// What one process is made of.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Where the store's file stands.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The database.
-    pub source: Arc<dyn Source>,
+    pub(crate) source: Arc<dyn Source>,
     /// The reader's settings, with the feeds.
-    pub reader: ReaderConfig,
+    pub(crate) reader: ReaderConfig,
     /// The merger's settings.
-    pub merger: onair_merger::Settings,
+    pub(crate) merger: onair_merger::Settings,
     /// The server's settings.
-    pub server: onair_server::Settings,
+    pub(crate) server: onair_server::Settings,
     /// Bytes of the log in memory, a feed.
-    pub log_bytes: usize,
+    pub(crate) log_bytes: usize,
     /// A bound listener.
-    pub listener: TcpListener,
+    pub(crate) listener: TcpListener,
     /// Name, version and commit.
-    pub build: Arc<str>,
+    pub(crate) build: Arc<str>,
 }
 
 /// A running process.
-pub struct System {
+pub(crate) struct System {
     /// What the server shows.
-    pub server: onair_server::Handle,
+    pub(crate) server: onair_server::Handle,
     /// What the reader says.
-    pub reader: watch::Receiver<onair_cdc::status::Status>,
-    /// The feeds as bound to their tables.
-    pub feeds: Vec<Arc<Feed>>,
+    pub(crate) reader: watch::Receiver<onair_cdc::status::Status>,
     tasks: JoinSet<Result<(), SystemError>>,
     stop_reader: CancellationToken,
     stop_merger: CancellationToken,
@@ -54,7 +51,7 @@ pub struct System {
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum SystemError {
+pub(crate) enum SystemError {
     /// The store.
     #[error(transparent)]
     Store(#[from] onair_store::StoreError),
@@ -65,12 +62,12 @@ pub enum SystemError {
     #[error(transparent)]
     Server(#[from] onair_server::ServeError),
     /// The data directory.
-    #[error("{path}: cannot be used as data directory: {reason}; use another --data-dir")]
+    #[error("{path}: cannot be used as data directory; use another --data-dir")]
     DataDir {
         /// Where.
         path: PathBuf,
         /// What the system said.
-        reason: std::io::Error,
+        source: std::io::Error,
     },
     /// A role ended by a panic.
     #[error("a role ended unexpectedly")]
@@ -78,7 +75,7 @@ pub enum SystemError {
 }
 
 /// Opens the store, binds the feeds, starts the roles.
-pub async fn start(parts: Parts) -> Result<System, SystemError> {
+pub(crate) async fn start(parts: Parts) -> Result<System, SystemError> {
     let Parts {
         data_dir,
         source,
@@ -89,9 +86,9 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
         listener,
         build,
     } = parts;
-    let unusable = |reason| SystemError::DataDir {
+    let unusable = |source| SystemError::DataDir {
         path: data_dir.clone(),
-        reason,
+        source,
     };
     std::fs::create_dir_all(&data_dir).map_err(unusable)?;
     let path = data_dir.join("onair.redb");
@@ -129,11 +126,19 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
         settings: merger,
         status: Arc::clone(&merger_status),
     };
+    let draining = CancellationToken::new();
+    let served: ServerHandle = Arc::new(OnceLock::new());
+    let said = roles(
+        reader_status.clone(),
+        merger_status,
+        Arc::clone(&served),
+        draining.clone(),
+    );
     let backends = Backends {
         lineage,
         log,
         store,
-        roles: roles(reader_status.clone(), merger_status),
+        roles: said,
         build,
     };
     let layouts = feeds
@@ -146,11 +151,10 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
         .collect();
     let server = Server::new(listener, backends, layouts, server);
     let handle = server.handle();
-    let (stop_reader, stop_merger, stop_server) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
+    // Set once, here.
+    let _ = served.set(handle.clone());
+    let (stop_reader, stop_merger, stop_server) =
+        (CancellationToken::new(), CancellationToken::new(), draining);
     let mut tasks = JoinSet::new();
     let stop = stop_server.clone();
     tasks.spawn(async move { Ok(server.run(stop).await?) });
@@ -164,7 +168,6 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
     Ok(System {
         server: handle,
         reader: reader_status,
-        feeds,
         tasks,
         stop_reader,
         stop_merger,
@@ -174,7 +177,7 @@ pub async fn start(parts: Parts) -> Result<System, SystemError> {
 
 impl System {
     /// Waits until a role ends although nobody told it to: then nothing goes on as it should.
-    pub async fn failed(&mut self) -> SystemError {
+    pub(crate) async fn failed(&mut self) -> SystemError {
         match self.tasks.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => error.into(),
@@ -184,7 +187,7 @@ impl System {
     }
 
     /// Stops in the order of the path: what the reader flushed the merger folds; clients are told to go away meanwhile.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop_reader.cancel();
         self.stop_server.cancel();
         // The merger folds what the reader's last flush brings: the reader's task ends after that flush.
@@ -196,9 +199,14 @@ impl System {
     }
 }
 
+/// Roles are asked from within the server, whose handle there is only once it was made.
+type ServerHandle = Arc<OnceLock<onair_server::Handle>>;
+
 fn roles(
     reader: watch::Receiver<onair_cdc::status::Status>,
     merger: Arc<onair_merger::Status>,
+    server: ServerHandle,
+    draining: CancellationToken,
 ) -> Roles {
     Arc::new(move || {
         let status = reader.borrow().clone();
@@ -242,6 +250,27 @@ fn roles(
                 at: 0,
             });
         }
+        let feeds = server
+            .get()
+            .map(onair_server::Handle::feeds)
+            .unwrap_or_default();
+        let serving = feeds.iter().filter(|feed| feed.seal.is_some()).count();
+        let clients: usize = feeds.iter().map(|feed| feed.clients).sum();
+        let state = match (draining.is_cancelled(), serving == feeds.len()) {
+            (true, _) => "draining",
+            (false, true) => "serving",
+            (false, false) => "starting",
+        };
+        let detail = format!(
+            "{serving} of {} feeds served, {clients} clients",
+            feeds.len()
+        );
+        reports.push(RoleReport {
+            role: "server".to_owned(),
+            state: state.to_owned(),
+            detail,
+            at: 0,
+        });
         reports
     })
 }

@@ -38,6 +38,11 @@ pub struct Raw {
 }
 
 impl Raw {
+    /// A row that came by another way than a feed, to be read by its schema.
+    pub const fn new(bytes: Bytes, schema: Arc<Schema>) -> Self {
+        Raw { bytes, schema }
+    }
+
     /// The row: a protobuf message with the fields of the schema.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes

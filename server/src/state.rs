@@ -82,6 +82,8 @@ impl FeedState {
             .is_none_or(|before| before.version != seal.version)
         {
             inner.frames += 1;
+            // What was held back is shown now; the next progress says whether more is.
+            inner.held.clear();
         }
         inner.seal = Some(seal.clone());
         let ready = inner.read;
