@@ -108,6 +108,8 @@ impl OnAir {
             &data,
             "--listen",
             &address,
+            "--log-level",
+            "info",
             "--json",
         ]
         .map(String::from)
@@ -147,7 +149,6 @@ impl OnAir {
         let mut command = process::command_bound_to_us(&self.binary);
         command
             .args(&self.arguments)
-            .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
@@ -231,6 +232,17 @@ impl OnAir {
             }
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Why it opened each epoch so far, in its own words.
+    pub fn epochs(&self) -> Vec<String> {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter(|line| line.contains("an epoch is opened"))
+            .filter_map(|line| line.split_once("an epoch is opened "))
+            .map(|(_, fields)| fields.to_owned())
+            .collect()
     }
 
     fn log_path(&self) -> PathBuf {

@@ -65,6 +65,7 @@ async fn every_version(mut world: World) -> Result<()> {
     world.settle().await?;
     let ran = began.elapsed();
     let starts = world.onair.starts;
+    let openings = world.onair.epochs();
     let (report, seen, truth) = world.check().await?;
     let merged: u64 = seen.iter().map(|seen| seen.merged).sum();
     println!(
@@ -80,6 +81,9 @@ async fn every_version(mut world: World) -> Result<()> {
         ran.as_secs_f64(),
         (began.elapsed() - ran).as_secs_f64(),
     );
+    for opening in openings {
+        println!("  epoch opened: {opening}");
+    }
     assert!(report.deltas >= DELTAS, "too few versions seen as deltas");
     assert!(report.epochs.len() >= 3, "too few epochs");
     Ok(())

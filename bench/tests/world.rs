@@ -1,12 +1,13 @@
 //! What every test here begins with: a server, its table, OnAir on it, and a client.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::BufReader;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use onair_bench::observer::{Observer, Seen};
-use onair_bench::oracle::{Report, Shape, Truth, check};
+use anyhow::{Context as _, Result};
+use onair_bench::observer::{Observer, Seen, content};
+use onair_bench::oracle::{Report, Shape, Truth, check, difference};
 use onair_bench::process::{Build, OnAir};
 use onair_bench::workload;
 use onair_xtask::servers::{Flavor, Options, Server};
@@ -77,28 +78,28 @@ impl World {
     /// Waits until the client has seen all that the server committed.
     pub(crate) async fn settle(&self) -> Result<()> {
         let set = self.executed()?;
-        let content = self
-            .observer
+        self.observer
             .wait_for_set(&set, PATIENCE)
             .await
             .with_context(|| self.onair.log_tail())?;
-        let live = self
-            .server
-            .sql("SELECT id FROM live.room WHERE live_status = 1 ORDER BY id")?;
-        let live: Vec<u64> = live
-            .lines()
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .context("the keys of the live rows")?;
-        let seen: Vec<u64> = content.keys().copied().collect();
-        if live != seen {
-            bail!(
-                "SELECT gives {} live rows, the client holds {}",
-                live.len(),
-                seen.len()
-            );
-        }
-        Ok(())
+        self.equal().await
+    }
+
+    /// Waits until the client holds what SELECT gives; for a table that nobody writes to.
+    pub(crate) async fn equal(&self) -> Result<()> {
+        let shape = Shape::room();
+        let table = shape.content(&self.server.sql(&shape.select())?)?;
+        let last = Cell::new(String::new());
+        let is_equal = self
+            .observer
+            .wait_for("the content of the table", PATIENCE, |_| {
+                let held = content(&self.observer.feed.snapshot());
+                last.set(difference(&table, &held));
+                table == held
+            });
+        is_equal
+            .await
+            .with_context(|| format!("{}\n{}", last.take(), self.onair.log_tail()))
     }
 
     /// Compares all that the client saw with the server's binlog.

@@ -120,7 +120,7 @@ fn position(gtids: &[Gtid], executed: &GtidSet) -> Result<usize> {
 }
 
 /// The rows in which two contents differ, the first few.
-pub(crate) fn difference(truth: &Content, seen: &Content) -> String {
+pub fn difference(truth: &Content, seen: &Content) -> String {
     const SHOWN: usize = 12;
     let keys: BTreeSet<u64> = truth.keys().chain(seen.keys()).copied().collect();
     let mut lines = Vec::new();

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::Content;
 use super::binlog::{self, Image, RowChange, TableMap};
 
 /// One feed as the test set it up: an unsigned integer key, `predicate.0 = predicate.1`.
@@ -72,6 +73,45 @@ impl Shape {
                 off.into_iter().chain(on).collect()
             }
         })
+    }
+
+    /// The live set from the lines of `SELECT` that [`Shape::select`] gives, tabs between the columns.
+    pub fn content(&self, lines: &str) -> Result<Content> {
+        let table = TableMap {
+            name: self.table.clone(),
+            columns: self
+                .selected()
+                .map(|name| binlog::Column {
+                    name: name.to_owned(),
+                    is_unsigned: true,
+                })
+                .collect(),
+        };
+        let mut content = Content::new();
+        for line in lines.lines() {
+            let image = line.split('\t').map(|value| value.as_bytes().to_vec());
+            content.extend(self.live(&table, Some(&image.collect()))?);
+        }
+        Ok(content)
+    }
+
+    /// A statement that gives the live rows.
+    pub fn select(&self) -> String {
+        let names: Vec<&str> = self.selected().collect();
+        format!(
+            "SELECT {} FROM {} WHERE {} = {}",
+            names.join(", "),
+            self.table,
+            self.predicate.0,
+            self.predicate.1
+        )
+    }
+
+    fn selected(&self) -> impl Iterator<Item = &str> {
+        let columns = self.columns.iter().map(|(name, _)| name.as_str());
+        [self.key.as_str(), self.predicate.0.as_str()]
+            .into_iter()
+            .chain(columns)
     }
 
     fn live(&self, table: &TableMap, image: Option<&Image>) -> Result<Option<(u64, Bytes)>> {
