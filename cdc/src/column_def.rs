@@ -74,6 +74,12 @@ fn parse(declared: &Declared<'_>) -> Result<ColumnType, &'static str> {
             len: number(full, 1, 0..=255)?,
         },
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => ColumnType::Binary,
+        "enum" | "set" if may_hide_a_label(declared) => ColumnType::Other {
+            declared: format!(
+                "{full}, where a ? may be a character that information_schema cannot show"
+            )
+            .into(),
+        },
         "enum" => ColumnType::Enum {
             labels: labels(full)?,
         },
@@ -86,6 +92,13 @@ fn parse(declared: &Declared<'_>) -> Result<ColumnType, &'static str> {
         | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnType::Geometry,
         _ => other(full),
     })
+}
+
+/// The information schema is utf8mb3: a character beyond U+FFFF in a label is a `?` there.
+fn may_hide_a_label(declared: &Declared<'_>) -> bool {
+    let beyond = ["utf8mb4_", "utf16_", "utf16le_", "utf32_", "gb18030_"];
+    let collation = declared.collation.unwrap_or_default();
+    declared.column_type.contains('?') && beyond.iter().any(|set| collation.starts_with(set))
 }
 
 fn other(declared: &str) -> ColumnType {
@@ -282,6 +295,19 @@ mod tests {
         check("enum", full, None, ColumnType::Enum { labels });
         let labels = list(&["x"]);
         check("set", "set('x')", None, ColumnType::Set { labels });
+        let hidden = Declared {
+            data_type: "enum",
+            column_type: "enum('a?b')",
+            collation: Some("utf8mb4_bin"),
+        };
+        assert!(matches!(column_type(&hidden), Ok(ColumnType::Other { .. })));
+        let labels = list(&["a?b"]);
+        check(
+            "enum",
+            "enum('a?b')",
+            Some("latin1_bin"),
+            ColumnType::Enum { labels },
+        );
         let broken = Declared {
             data_type: "enum",
             column_type: "enum('a'",

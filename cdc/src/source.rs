@@ -21,6 +21,16 @@ pub enum Dialect {
     Mariadb,
 }
 
+/// `binlog_row_metadata` of the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowMetadata {
+    /// Table maps tell names, signs, character sets and labels, so that a changed definition is seen in them.
+    Full,
+    /// They do not: any change of a captured table's definition ends the epoch.
+    #[default]
+    Minimal,
+}
+
 /// Who answers at the source's address, and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -31,6 +41,8 @@ pub struct Identity {
     pub server: String,
     /// `@@version`.
     pub version: String,
+    /// `@@binlog_row_metadata`.
+    pub metadata: RowMetadata,
     /// Everything executed: `@@gtid_executed`, or MariaDB's `@@gtid_binlog_pos`.
     pub executed: GtidSet,
     /// What the binlog no longer holds: `@@gtid_purged`; empty on MariaDB, where a dump from a purged

@@ -10,6 +10,11 @@ use crate::key::Key;
 /// Seed of the bucket hash. A layout property: never changes.
 pub const SEED: u64 = 0x6f6e_6169_7262_0001;
 
+/// The hash that chooses a key's bucket, of its canonical bytes.
+pub fn hash(key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, SEED)
+}
+
 /// A bucket's number, below the feed's bucket count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Bucket(u16);
@@ -60,8 +65,12 @@ impl Buckets {
 
     /// The bucket of a key.
     pub fn of(self, key: &Key) -> Bucket {
-        let hash = key.with_bytes(|bytes| xxh3_64_with_seed(bytes, SEED));
-        Bucket((hash % u64::from(self.0.get())) as u16)
+        self.of_hash(key.with_bytes(hash))
+    }
+
+    /// The bucket of the key with this [`hash`].
+    pub const fn of_hash(self, hash: u64) -> Bucket {
+        Bucket((hash % self.0.get() as u64) as u16)
     }
 
     /// All of them, ascending.

@@ -171,6 +171,32 @@ impl GtidSet {
         }
     }
 
+    /// What of this set is not in `other`; adding it to `other` gives both. A position of MariaDB stands for all before it,
+    /// so there the domains that moved remain.
+    #[must_use]
+    pub fn minus(&self, other: &GtidSet) -> GtidSet {
+        match (self, other) {
+            (GtidSet::Mysql(mine), GtidSet::Mysql(theirs)) => GtidSet::Mysql(
+                mine.iter()
+                    .filter_map(|(source, have)| {
+                        let rest = match theirs.get(source) {
+                            Some(taken) => subtract(have, taken),
+                            None => have.clone(),
+                        };
+                        (!rest.is_empty()).then_some((*source, rest))
+                    })
+                    .collect(),
+            ),
+            (GtidSet::Mariadb(mine), GtidSet::Mariadb(theirs)) => GtidSet::Mariadb(
+                mine.iter()
+                    .filter(|(domain, last)| theirs.get(domain).is_none_or(|held| held.1 < last.1))
+                    .map(|(domain, last)| (*domain, *last))
+                    .collect(),
+            ),
+            _ => self.clone(),
+        }
+    }
+
     /// Adds all of `other`. A set of the other kind replaces an empty one and is otherwise left out.
     pub fn union(&mut self, other: &GtidSet) {
         if self.is_empty() {
@@ -202,6 +228,28 @@ impl GtidSet {
 fn holds(intervals: &[(u64, u64)], first: u64, last: u64) -> bool {
     let after = intervals.partition_point(|interval| interval.0 <= first);
     after > 0 && intervals[after - 1].1 >= last
+}
+
+/// The numbers of `have` that are not in `taken`.
+fn subtract(have: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut rest = Vec::new();
+    for &(first, last) in have {
+        let mut from = first;
+        let begin = taken.partition_point(|interval| interval.1 < first);
+        for &(out_first, out_last) in taken[begin..]
+            .iter()
+            .take_while(|interval| interval.0 <= last)
+        {
+            if out_first > from {
+                rest.push((from, out_first - 1));
+            }
+            from = from.max(out_last.saturating_add(1));
+        }
+        if from <= last {
+            rest.push((from, last));
+        }
+    }
+    rest
 }
 
 /// Adds `first..=last`, joining what touches it.
@@ -463,7 +511,7 @@ mod tests {
             "1-2",
             "0-1-2-3",
             "0-1-2,0-1-3",
-            &format!("{A}"),
+            A,
             &format!("{A}:0"),
             &format!("{A}:5-4"),
             &format!("{A}::4"),
@@ -495,6 +543,7 @@ mod tests {
         fn intervals_behave_as_the_set_of_their_numbers(
             adds in proptest::collection::vec((1u64..40, 0u64..6), 0..30),
             asked in (1u64..40, 0u64..6),
+            out in proptest::collection::vec((1u64..40, 0u64..6), 0..30),
         ) {
             let mut intervals = Vec::new();
             let mut model = BTreeSet::new();
@@ -505,6 +554,13 @@ mod tests {
             let listed: BTreeSet<u64> = intervals.iter().flat_map(|&(a, b)| a..=b).collect();
             prop_assert_eq!(&listed, &model);
             prop_assert!(intervals.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+            let mut taken = Vec::new();
+            for (first, len) in out {
+                add(&mut taken, first, first + len);
+            }
+            let gone: BTreeSet<u64> = taken.iter().flat_map(|&(a, b)| a..=b).collect();
+            let rest: BTreeSet<u64> = subtract(&intervals, &taken).iter().flat_map(|&(a, b)| a..=b).collect();
+            prop_assert_eq!(rest, model.difference(&gone).copied().collect::<BTreeSet<_>>());
             let (first, last) = (asked.0, asked.0 + asked.1);
             prop_assert_eq!(holds(&intervals, first, last), (first..=last).all(|n| model.contains(&n)));
         }

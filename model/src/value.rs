@@ -76,3 +76,16 @@ pub struct DateTime {
     /// 0 to 999 999.
     pub micros: u32,
 }
+
+impl DateTime {
+    /// `0000-00-00 00:00:00`, MySQL's value for no date at all.
+    pub const ZERO: DateTime = DateTime {
+        year: 0,
+        month: 0,
+        day: 0,
+        hour: 0,
+        minute: 0,
+        second: 0,
+        micros: 0,
+    };
+}

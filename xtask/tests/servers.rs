@@ -320,3 +320,24 @@ fn a_given_address_is_used() -> Result<()> {
     assert_eq!(mariadb.sql("SELECT id FROM given.t")?, "7\n");
     Ok(())
 }
+
+#[test]
+fn a_given_data_directory_is_kept() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let dir = parent.path().join("data");
+    let options = || Options {
+        data_dir: Some(dir.clone()),
+        ..Options::default()
+    };
+    let Some(server) = start(Flavor::Mariadb1011, options())? else {
+        return Ok(());
+    };
+    server.sql("CREATE DATABASE live; CREATE TABLE live.room (id INT PRIMARY KEY)")?;
+    let scratch = server.scratch_dir()?;
+    drop(server);
+    assert!(!scratch.exists());
+    let again = Server::start_own(Flavor::Mariadb1011, options())?;
+    assert_eq!(again.sql("SHOW TABLES IN live")?, "room\n");
+    assert_eq!(again.data_dir()?, dir);
+    Ok(())
+}

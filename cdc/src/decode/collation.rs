@@ -60,7 +60,8 @@ pub(super) fn describe(dialect: Dialect, id: u32) -> Cow<'static, str> {
     name(dialect, id).unwrap_or_else(|| Cow::Owned(format!("the unknown collation {id}")))
 }
 
-fn name(dialect: Dialect, id: u32) -> Option<Cow<'static, str>> {
+/// The server's name for a collation id, e.g. 255 of MySQL: `utf8mb4_0900_ai_ci`.
+pub fn name(dialect: Dialect, id: u32) -> Option<Cow<'static, str>> {
     let (mysql, mariadb) = LIST.split_once("\n\n").unwrap_or((LIST, ""));
     match dialect {
         Dialect::Mysql => listed(mysql, id).map(Cow::Borrowed),

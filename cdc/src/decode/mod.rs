@@ -13,6 +13,8 @@ pub(crate) mod net;
 pub(crate) mod plan;
 mod rows;
 mod table_map;
+#[cfg(test)]
+mod tests;
 mod value;
 mod wire;
 
@@ -31,6 +33,7 @@ use crate::source::Dialect;
 
 pub(crate) use self::value::bin_to_decimal;
 
+pub use self::collation::name as collation_name;
 pub use self::net::Net;
 
 /// Decodes the rows events of one stream for a set of feeds.
@@ -38,6 +41,7 @@ pub use self::net::Net;
 pub struct Decoder {
     feeds: Arc<[Arc<Feed>]>,
     dialect: Dialect,
+    names_required: bool,
     /// One a feed.
     encoders: Vec<Encoder>,
     /// The feeds of each captured table.
@@ -107,6 +111,7 @@ impl Decoder {
             encoders: feeds.iter().map(|feed| Encoder::new(feed)).collect(),
             feeds,
             dialect: Dialect::Mysql,
+            names_required: false,
             tables,
             known: Vec::new(),
             told: Vec::new(),
@@ -119,6 +124,15 @@ impl Decoder {
     #[must_use]
     pub fn speaking(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
+        self.known.clear();
+        self
+    }
+
+    /// The same, of a source whose table maps tell the names of columns: one that does not is a barrier then, since
+    /// a definition that has changed meanwhile cannot be told from places alone.
+    #[must_use]
+    pub fn requiring_names(mut self, required: bool) -> Self {
+        self.names_required = required;
         self.known.clear();
         self
     }
@@ -176,6 +190,11 @@ impl Decoder {
             ))
         })?;
         let described = Described::read(&columns, self.dialect)?;
+        if self.names_required && described.names.is_none() {
+            return Err(DecodeError::Barrier(format!(
+                "{name}: its table map no longer tells the names of columns: binlog_row_metadata was FULL and is not"
+            )));
+        }
         let plan = |&index: &usize| {
             let feed = &self.feeds[index];
             Plan::compile(index, feed, &columns, &described, self.dialect)
@@ -210,9 +229,9 @@ impl Decoder {
         };
         let shape = Shape::read(&mut reader, deed, version_2)?;
         let start = body.len() - reader.rest().len();
-        if u32::try_from(body.len()).is_err() {
+        if i32::try_from(body.len()).is_err() {
             return Err(DecodeError::Damaged(
-                "4 GiB of rows in one event".to_owned(),
+                "more than 2 GiB of rows in one event".to_owned(),
             ));
         }
         for plan in &known.plans {

@@ -59,6 +59,11 @@ impl Net {
         self.feeds.iter().map(FeedNet::held).sum()
     }
 
+    /// Whether nothing is known to have changed. A change that was undone by a later one may still count.
+    pub fn is_empty(&self) -> bool {
+        self.feeds.iter().all(|feed| feed.changes.is_empty())
+    }
+
     /// Ends the transaction: net changes by feed index, ascending, unchanged keys and feeds left out; empty again after.
     pub fn take(&mut self) -> Vec<(usize, Vec<KeyChange>)> {
         let mut all = Vec::new();

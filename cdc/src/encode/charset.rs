@@ -1,9 +1,12 @@
 //! Text in a column's character set to UTF-8, as the servers themselves convert it.
 //!
-//! Only sets whose every character was compared with a server's own conversion are here (the test
-//! `charsets` does it again); others are refused when a feed is bound.
+//! Only sets whose every character is converted as the servers do it (the test `charsets` compares them) are
+//! here; others are refused when a feed is bound: big5, ujis, eucjpms and gb18030, where `encoding_rs` has other
+//! characters in places, and swe7, which is not ASCII.
 
-use encoding_rs::{Encoding, GBK, WINDOWS_1252};
+use std::sync::LazyLock;
+
+use encoding_rs::Encoding;
 
 /// A character set that can be turned into UTF-8 without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub enum Charset {
     Utf8,
     /// Seven bits.
     Ascii,
+    /// One byte a character, ASCII below 0x80, these from there on.
+    SingleByte(&'static Upper),
     /// utf16: big-endian with surrogates.
     Utf16,
     /// utf16le.
@@ -20,8 +25,45 @@ pub enum Charset {
     Ucs2,
     /// utf32: big-endian.
     Utf32,
-    /// One that `encoding_rs` converts like the server.
-    Other(&'static Encoding),
+    /// One that `encoding_rs` converts like the server, but for some characters.
+    Other {
+        /// The one of `encoding_rs`.
+        encoding: &'static Encoding,
+        /// Its characters that the server gives as others.
+        instead: &'static [(char, char)],
+    },
+}
+
+/// What the server's sjis has for characters of Windows-31J.
+const SJIS: &[(char, char)] = &[
+    ('＼', '\\'),
+    ('～', '〜'),
+    ('∥', '‖'),
+    ('－', '−'),
+    ('￠', '¢'),
+    ('￡', '£'),
+    ('￢', '¬'),
+];
+
+/// The characters of the bytes from 0x80 to 0xff; U+FFFD where there is none.
+type Upper = [char; 128];
+
+/// Sets of one byte a character: a name, and four hexadecimal digits a character. From MySQL's own conversion;
+/// MariaDB's is the same. Not all are what the world calls so: latin1 is Windows-1252 with the five bytes that
+/// have no character there as control characters.
+static SINGLE_BYTE: LazyLock<Vec<(&str, Upper)>> = LazyLock::new(|| {
+    let sets = include_str!("single_byte.txt").lines();
+    let sets = sets.filter_map(|line| line.split_once(' '));
+    sets.map(|(name, digits)| (name, upper(digits))).collect()
+});
+
+fn upper(digits: &str) -> Upper {
+    std::array::from_fn(|i| {
+        let code = digits.get(4 * i..4 * i + 4);
+        let code = code.and_then(|code| u32::from_str_radix(code, 16).ok());
+        code.and_then(char::from_u32)
+            .unwrap_or(char::REPLACEMENT_CHARACTER)
+    })
 }
 
 impl Charset {
@@ -30,13 +72,19 @@ impl Charset {
         Some(match name {
             "utf8mb4" | "utf8mb3" | "utf8" => Charset::Utf8,
             "ascii" => Charset::Ascii,
-            "latin1" => Charset::Other(WINDOWS_1252),
-            "gbk" => Charset::Other(GBK),
+            "gbk" => Charset::other(encoding_rs::GBK, &[]),
+            "gb2312" => Charset::other(encoding_rs::GBK, &[('·', '・'), ('—', '―')]),
+            "cp932" => Charset::other(encoding_rs::SHIFT_JIS, &[]),
+            "sjis" => Charset::other(encoding_rs::SHIFT_JIS, SJIS),
+            "euckr" => Charset::other(encoding_rs::EUC_KR, &[]),
             "utf16" => Charset::Utf16,
             "utf16le" => Charset::Utf16Le,
             "ucs2" => Charset::Ucs2,
             "utf32" => Charset::Utf32,
-            _ => return None,
+            _ => {
+                let (_, upper) = SINGLE_BYTE.iter().find(|(single, _)| *single == name)?;
+                Charset::SingleByte(upper)
+            }
         })
     }
 
@@ -44,18 +92,28 @@ impl Charset {
     pub(crate) fn as_utf8(self, raw: &[u8]) -> Option<&[u8]> {
         let same = match self {
             Charset::Utf8 => std::str::from_utf8(raw).is_ok(),
-            Charset::Ascii | Charset::Other(_) => raw.is_ascii(),
+            Charset::Ascii | Charset::SingleByte(_) | Charset::Other { .. } => raw.is_ascii(),
             Charset::Utf16 | Charset::Utf16Le | Charset::Ucs2 | Charset::Utf32 => raw.is_empty(),
         };
         same.then_some(raw)
     }
 
     /// Appends the text in UTF-8. Returns how many sequences were invalid and became U+FFFD.
-    pub(crate) fn append(self, raw: &[u8], out: &mut Vec<u8>) -> u64 {
+    pub fn append(self, raw: &[u8], out: &mut Vec<u8>) -> u64 {
         match self {
             Charset::Utf8 => append_lossy(raw, out),
             Charset::Ascii => append_chars(
                 raw.iter().map(|&b| b.is_ascii().then_some(char::from(b))),
+                out,
+            ),
+            Charset::SingleByte(upper) => append_chars(
+                raw.iter().map(|&byte| match byte.checked_sub(0x80) {
+                    None => Some(char::from(byte)),
+                    Some(i) => {
+                        let c = upper[usize::from(i)];
+                        (c != char::REPLACEMENT_CHARACTER).then_some(c)
+                    }
+                }),
                 out,
             ),
             Charset::Utf16 => append_utf16(raw, u16::from_be_bytes, out),
@@ -74,8 +132,17 @@ impl Charset {
                 });
                 append_chars(units, out)
             }
-            Charset::Other(encoding) => append_encoded(encoding, raw, out),
+            Charset::Other { encoding, instead } => {
+                let start = out.len();
+                let invalid = append_encoded(encoding, raw, out);
+                replace(instead, start, out);
+                invalid
+            }
         }
+    }
+
+    fn other(encoding: &'static Encoding, instead: &'static [(char, char)]) -> Charset {
+        Charset::Other { encoding, instead }
     }
 }
 
@@ -137,6 +204,21 @@ fn append_encoded(encoding: &'static Encoding, raw: &[u8], out: &mut Vec<u8>) ->
                 invalid += 1;
             }
         }
+    }
+}
+
+/// Puts other characters for some, from `start` on. None of them is ASCII.
+fn replace(instead: &[(char, char)], start: usize, out: &mut Vec<u8>) {
+    if instead.is_empty() {
+        return;
+    }
+    let text = String::from_utf8_lossy(&out[start..]).into_owned();
+    out.truncate(start);
+    let mut utf8 = [0; 4];
+    for c in text.chars() {
+        let found = instead.iter().find(|(theirs, _)| *theirs == c);
+        let c = found.map_or(c, |(_, server)| *server);
+        out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
     }
 }
 

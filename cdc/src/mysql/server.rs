@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use onair_model::GtidSet;
 
 use super::connect::Session;
-use crate::source::{Dialect, Identity, SourceError};
+use crate::source::{Dialect, Identity, RowMetadata, SourceError};
 
 /// The variables that tell servers apart, and those that every start needs.
 const ASKED: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'version_comment', \
@@ -91,10 +91,15 @@ pub(super) async fn identity(
             )
         }
     };
+    let metadata: String = session.one("SELECT @@global.binlog_row_metadata").await?;
     Ok(Identity {
         dialect: server.dialect,
         server: server.id.clone(),
         version: server.version.clone(),
+        metadata: match metadata.eq_ignore_ascii_case("FULL") {
+            true => RowMetadata::Full,
+            false => RowMetadata::Minimal,
+        },
         executed,
         purged,
     })

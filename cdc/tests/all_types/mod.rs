@@ -2,7 +2,6 @@
 //! what SELECT prints.
 
 mod columns;
-mod proto;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,16 +10,18 @@ use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row, Value as Sent};
 use onair_cdc::change::KeyChange;
-use onair_cdc::decode::{Decoder, Net};
 use onair_cdc::encode::Encoder;
 use onair_cdc::feed::Feed;
-use onair_cdc::source::{Dialect, RawEvent, RowSink, ScanRequest, Source as _};
+use onair_cdc::source::{RowSink, ScanRequest, Source as _};
 use onair_model::key::KeyReader;
 use onair_model::schema::FieldKind;
 use onair_xtask::servers::Server;
 
+use crate::damage::damaged_events_are_errors;
+use crate::follow::{Follower, dialect};
 use crate::on_each_server;
-use crate::servers::{database, feed, read_until, source, table_name};
+use crate::proto;
+use crate::servers::{database, feed, source, table_name};
 use columns::{Column, columns};
 
 on_each_server!(images_and_scan_give_what_select_prints);
@@ -30,7 +31,7 @@ const DATABASE: &str = "all_types";
 /// What a row's columns print as, by key.
 type Table = BTreeMap<i64, Vec<Option<Vec<u8>>>>;
 
-async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> {
+pub(crate) async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> {
     database(server, DATABASE)?;
     let columns = columns(server.flavor());
     let mut session = Conn::new(Opts::from_url(&server.url("root", DATABASE))?).await?;
@@ -50,7 +51,7 @@ async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> 
         .map(|c| &*c.name)
         .collect();
     let feed = feed(&source, &name, "id > -1000", &names).await?;
-    let start = source.identity().await?.executed;
+    let mut follower = Follower::new(server, &source, std::slice::from_ref(&feed)).await?;
 
     insert(&mut session, &columns).await?;
     let inserted = select(&mut session, &columns).await?;
@@ -59,17 +60,12 @@ async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> 
     let scanned = scan(&source, &feed).await?;
     session.query_drop("DELETE FROM every").await?;
 
-    let mut events = source.follow(&start).await?;
-    let transactions = {
-        let mut decoder = decoder(server, &feed);
-        let mut done = Vec::new();
-        while done.len() < 3 {
-            let events = read_until(&mut *events, |event| ends_transaction(event)).await?;
-            done.extend(decode(&mut decoder, &events)?);
-        }
-        assert_eq!(decoder.replaced(), 0);
-        done
-    };
+    let transactions = [
+        follower.changes().await?,
+        follower.changes().await?,
+        follower.changes().await?,
+    ];
+    assert_eq!(follower.replaced(), 0);
     let nothing = Table::new();
     compare(
         "insert",
@@ -105,35 +101,7 @@ async fn images_and_scan_give_what_select_prints(server: &Server) -> Result<()> 
         }
     }
     assert_eq!(scanned.len(), transactions[1].len());
-    Ok(())
-}
-
-fn decoder(server: &Server, feed: &Arc<Feed>) -> Decoder {
-    Decoder::new(vec![feed.clone()].into()).speaking(if server.flavor().is_mariadb() {
-        Dialect::Mariadb
-    } else {
-        Dialect::Mysql
-    })
-}
-
-/// A transaction of InnoDB ends with an XID event.
-fn ends_transaction(event: &RawEvent) -> bool {
-    event.kind == 16
-}
-
-/// The changes of the first feed, transaction by transaction; those without any are left out.
-fn decode(decoder: &mut Decoder, events: &[RawEvent]) -> Result<Vec<Vec<KeyChange>>> {
-    let mut net = Net::default();
-    let mut done = Vec::new();
-    for event in events {
-        match event.kind {
-            19 => decoder.table_map(&event.body)?,
-            23..=25 | 30..=32 | 39 => decoder.rows(event.kind, &event.body, &mut net)?,
-            16 => done.extend(net.take().into_iter().map(|(_, changes)| changes)),
-            _ => {}
-        }
-    }
-    Ok(done)
+    damaged_events_are_errors(&[feed], dialect(server), &follower.recorded, 300)
 }
 
 fn create_table(columns: &[Column]) -> String {

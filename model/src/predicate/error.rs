@@ -60,9 +60,25 @@ pub enum PredicateError {
         /// The literal.
         at: String,
     },
+    /// `TIME '..'`.
+    #[error(
+        "`{at}` is a typed TIME literal, which MySQL 8.0 compares wrongly in a list: write the text alone, e.g. '10:00:00'"
+    )]
+    TypedTime {
+        /// The literal.
+        at: String,
+    },
+    /// `BETWEEN NULL AND ..`, or NULL in a list of times.
+    #[error(
+        "NULL is an operand of `{at}`, and servers differ in the outcome by type and version: leave it out, and write IS NULL or IS NOT NULL beside it where that is meant"
+    )]
+    NullOperand {
+        /// The comparison.
+        at: String,
+    },
     /// Digits that run into something else.
     #[error(
-        "`{at}` does not start with a number: digits run into other characters; put a space behind a number and backticks around a name that starts with a digit"
+        "`{at}` starts with neither a number nor a name: put a space behind a number, and backticks around a name that starts with a digit"
     )]
     Number {
         /// The text from there on.
@@ -70,10 +86,10 @@ pub enum PredicateError {
     },
     /// Not the grammar of a condition.
     #[error(
-        "the predicate cannot be read at `{at}`: {detail}; write one condition, e.g. live_status = 1 AND area_id IN (1, 2)"
+        "the predicate cannot be read at {at}: {detail}; write one condition, e.g. live_status = 1 AND area_id IN (1, 2)"
     )]
     Syntax {
-        /// The text from there on.
+        /// The text from there on in backticks, or `its end`.
         at: String,
         /// What was expected.
         detail: String,
@@ -178,7 +194,7 @@ pub enum PredicateError {
     },
     /// An ENUM in an ordering comparison.
     #[error(
-        "column `{column}` is an ENUM, which the server orders by label here and by index there: list the labels with IN (..)"
+        "column `{column}` is an ENUM, whose labels servers compare as text and sort by index: list the labels that are meant with IN (..)"
     )]
     EnumOrder {
         /// The column.
@@ -198,9 +214,9 @@ pub enum PredicateError {
         /// Its type.
         right_type: String,
     },
-    /// `date IS NULL` on a NOT NULL column.
+    /// A test for NULL on a NOT NULL DATE or DATETIME.
     #[error(
-        "column `{column}` is NOT NULL, and the server reads `{column}` IS NULL in a WHERE as = '0000-00-00': write the comparison with the zero date, or leave the test out"
+        "column `{column}` is NOT NULL, and servers take a test for NULL of such a date in a WHERE for one for '0000-00-00': compare with the zero date if that is meant, or leave the test out"
     )]
     ZeroDateIsNull {
         /// The column.
@@ -232,7 +248,7 @@ pub enum LiteralProblem {
     },
     /// Beyond what the column holds.
     #[error(
-        "the column holds {least} to {most}, so every row would compare the same; write a number within, or IS NOT NULL"
+        "the column holds {least} to {most}, so every row would compare the same; write a value within, or IS NOT NULL if any will do"
     )]
     OutOfRange {
         /// Least value.
@@ -271,16 +287,14 @@ pub enum LiteralProblem {
         nearest: String,
     },
     /// Not a date or time, or not in the one form that is read.
-    #[error(
-        "it is not a date or time in the form {form} (a day that exists, or the zero date); write that"
-    )]
+    #[error("it is not a date or time in the form {form}; write that")]
     Date {
         /// The form.
         form: &'static str,
     },
     /// More fractional digits than the column.
     #[error(
-        "it has more fractional digits than the {fsp} of the column, which never equals it; write at most {fsp}"
+        "it has more digits after the point than the column keeps of a second ({fsp}), which never equals it; write at most {fsp}"
     )]
     FractionDigits {
         /// The column's.
@@ -299,6 +313,11 @@ pub enum LiteralProblem {
     /// An odd number of digits.
     #[error("it is not made of pairs of hexadecimal digits; write two for each byte")]
     HexDigits,
+    /// A hexadecimal literal behind `<=>`.
+    #[error(
+        "MySQL 8.0 may compare it with others as a number after <=>; write = instead, or text in quotes"
+    )]
+    HexSame,
     /// Not the length of a BINARY(n).
     #[error(
         "every value of the column is {len} bytes long and the literal is {given}; write all {len}, zero bytes at its end included, e.g. as x'..'"

@@ -56,49 +56,81 @@ impl<'a> Source<'a> {
         self.slice(piece.span())
     }
 
-    pub(super) fn slice(&self, span: Span) -> String {
-        let (Some(start), Some(end)) = (offset(span.start), offset(span.end)) else {
-            return shorten(self.text);
-        };
+    fn slice(&self, span: Span) -> String {
+        let (start, end) = (offset(span.start), offset(span.end));
         let inside = |t: &TokenWithSpan| {
-            offset(t.span.start).is_some_and(|s| s >= start)
-                && offset(t.span.end).is_some_and(|e| e <= end)
+            start.is_some_and(|start| offset(t.span.start) >= Some(start))
+                && end.is_some_and(|end| offset(t.span.end) <= Some(end))
         };
         let Some(mut first) = self.tokens.iter().position(inside) else {
             return shorten(self.text);
         };
         let mut last = self.tokens.iter().rposition(inside).unwrap_or(first);
-        // sqlparser's spans leave out signs and closing parentheses.
+        // sqlparser's spans leave out signs, the parentheses of calls, and those at either end.
         if first > 0 && matches!(self.tokens[first - 1].token, Token::Minus | Token::Plus) {
             first -= 1;
         }
-        let call = |at: usize| {
-            matches!(self.tokens[at].token, Token::Word(_))
-                && matches!(self.tokens.get(at + 1), Some(t) if t.token == Token::LParen)
-        };
-        if call(last) {
+        let is = |at: usize, token: &Token| self.tokens.get(at).is_some_and(|t| t.token == *token);
+        if matches!(self.tokens[last].token, Token::Word(_)) && is(last + 1, &Token::LParen) {
             last += 1;
         }
-        let open = |from: usize, to: usize| {
-            self.tokens[from..=to]
-                .iter()
-                .fold(0_i32, |n, t| match t.token {
-                    Token::LParen => n + 1,
-                    Token::RParen => n - 1,
-                    _ => n,
-                })
-        };
-        while open(first, last) > 0 && last + 1 < self.tokens.len() {
+        let (mut open, mut unopened) = (0, 0);
+        for token in &self.tokens[first..=last] {
+            match token.token {
+                Token::LParen => open += 1,
+                Token::RParen if open == 0 => unopened += 1,
+                Token::RParen => open -= 1,
+                _ => {}
+            }
+        }
+        while unopened > 0 && first > 0 && is(first - 1, &Token::LParen) {
+            (first, unopened) = (first - 1, unopened - 1);
+        }
+        while open > 0 && last + 1 < self.tokens.len() {
             last += 1;
+            match self.tokens[last].token {
+                Token::LParen => open += 1,
+                Token::RParen => open -= 1,
+                _ => {}
+            }
         }
         let from = offset(self.tokens[first].span.start).unwrap_or(0);
         let to = offset(self.tokens[last].span.end).unwrap_or(self.text.len());
         shorten(&self.text[from..to])
     }
 
-    /// The text from a place on, for errors of the grammar.
+    /// The text from a place on.
     pub(super) fn rest(&self, from: Location) -> String {
         shorten(&self.text[offset(from).unwrap_or(0).min(self.text.len())..])
+    }
+
+    /// The same of a piece whose span may be that of its arguments alone, like CAST's.
+    pub(super) fn excerpt_call(&self, piece: &impl Spanned) -> String {
+        let span = piece.span();
+        let first = self.tokens.iter().position(|t| t.span.start == span.start);
+        let is_open = |at: usize| {
+            self.tokens
+                .get(at)
+                .is_some_and(|t| t.token == Token::LParen)
+        };
+        let Some(first) = first.filter(|first| !is_open(first + 1)) else {
+            return self.slice(span);
+        };
+        let mut closed = 0;
+        for (at, token) in self.tokens[..first].iter().enumerate().rev() {
+            match token.token {
+                Token::RParen => closed += 1,
+                Token::LParen if closed > 0 => closed -= 1,
+                Token::LParen => match self.tokens[..at].last() {
+                    Some(name) if keyword(&name.token).is_some_and(calls) => {
+                        return self.slice(name.span.union(&span));
+                    }
+                    _ => break,
+                },
+                _ => {}
+            }
+        }
+        self.slice(span)
     }
 
     /// Long chains are refused before they become a deep tree; so is `a NOT NULL`, which sqlparser reads as
@@ -113,7 +145,7 @@ impl<'a> Source<'a> {
                     == Some(Keyword::NULL);
             if not_null && before.is_some_and(ends_operand) {
                 return Err(PredicateError::Syntax {
-                    at: self.rest(token.span.start),
+                    at: format!("`{}`", self.rest(token.span.start)),
                     detail: "IS is missing before NOT NULL".to_owned(),
                 });
             }
@@ -131,6 +163,14 @@ fn keyword(token: &Token) -> Option<Keyword> {
         Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
         _ => None,
     }
+}
+
+/// Whether a word before a parenthesis is no operator.
+fn calls(keyword: Keyword) -> bool {
+    !matches!(
+        keyword,
+        Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IN | Keyword::BETWEEN
+    )
 }
 
 fn ends_operand(token: &Token) -> bool {
@@ -276,6 +316,7 @@ impl<'a> Lexer<'a> {
                 "write OR (by sql_mode the server reads || as OR or as concatenation)",
             ),
             (":=", "write ="),
+            ("==", "write ="),
         ] {
             if rest.starts_with(text) {
                 return Err(PredicateError::Operator {

@@ -19,8 +19,6 @@ pub(super) enum Written {
     Text(String),
     /// `DATE '..'`.
     Date(String),
-    /// `TIME '..'`.
-    Time(String),
     /// `TIMESTAMP '..'`.
     Timestamp(String),
     /// The digits of `x'..'` and `0x..`.
@@ -198,6 +196,7 @@ fn floating(written: &Written, single: bool) -> Result<Literal, LiteralProblem> 
     if magnitude > limit || (magnitude == 0.0) != is_zero {
         return Err(out_of_range(format!("-{limit:e}"), format!("{limit:e}")));
     }
+    let sign = if number.negative { "-" } else { "" };
     if !number.has_exponent() {
         let (whole, fraction) = number.digits();
         // Beyond these a DECIMAL literal is cut before it becomes a double; a whole number is rounded unseen.
@@ -205,13 +204,13 @@ fn floating(written: &Written, single: bool) -> Result<Literal, LiteralProblem> 
         let rounded = fraction.is_empty() && !is_zero && format!("{magnitude:.0}") != whole;
         if cut || rounded {
             return Err(LiteralProblem::Rounded {
-                nearest: format!("{magnitude:e}"),
+                nearest: format!("{sign}{magnitude:e}"),
             });
         }
     }
     if single && f64::from(magnitude as f32) != magnitude {
         return Err(LiteralProblem::RoundedFloat {
-            nearest: format!("{:e}", f64::from(magnitude as f32)),
+            nearest: format!("{sign}{:e}", f64::from(magnitude as f32)),
         });
     }
     let value = if number.negative && !is_zero {
@@ -227,6 +226,12 @@ fn bit(written: &Written, bits: u8) -> Result<Literal, LiteralProblem> {
     let number = match written {
         Written::Number(number) => number.whole()?,
         Written::Boolean(truth) => i128::from(*truth),
+        // Beyond 63 bits MariaDB's BETWEEN takes them for negative.
+        Written::Bits(digits) if digits.trim_start_matches('0').len() > 63 => {
+            return Err(LiteralProblem::Kind {
+                write: "the number in decimal digits",
+            });
+        }
         Written::Bits(digits) if digits.bytes().all(|b| b == b'0' || b == b'1') => {
             match digits.trim_start_matches('0') {
                 "" => 0,
@@ -259,7 +264,7 @@ fn year(written: &Written) -> Result<Literal, LiteralProblem> {
 }
 
 fn date(written: &Written) -> Result<Literal, LiteralProblem> {
-    let form = "'YYYY-MM-DD'";
+    let form = "'YYYY-MM-DD' of a day that exists, or the zero date";
     match written {
         Written::Text(text) | Written::Date(text) => match parse_date(text.as_bytes()) {
             Some((date, [])) if is_on_calendar(&date) => Ok(Literal::DateTime(date)),
@@ -270,7 +275,7 @@ fn date(written: &Written) -> Result<Literal, LiteralProblem> {
 }
 
 fn datetime(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
-    let form = "'YYYY-MM-DD hh:mm:ss' or 'YYYY-MM-DD'";
+    let form = "'YYYY-MM-DD hh:mm:ss' or 'YYYY-MM-DD' of a day that exists, or the zero date";
     let (Written::Text(text) | Written::Timestamp(text)) = written else {
         return Err(LiteralProblem::Date { form });
     };
@@ -309,22 +314,15 @@ fn timestamp(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
     let first = moment(1970, 1, 1, 0, 0, 1, 0);
     let last = moment(2038, 1, 19, 3, 14, 7, 999_999);
     match &literal {
-        Literal::DateTime(value) if *value != ZERO && !(first..=last).contains(value) => Err(
-            out_of_range("'1970-01-01 00:00:01'", "'2038-01-19 03:14:07.999999'"),
-        ),
+        Literal::DateTime(value) if *value != DateTime::ZERO && !(first..=last).contains(value) => {
+            Err(out_of_range(
+                "'1970-01-01 00:00:01'",
+                "'2038-01-19 03:14:07.999999'",
+            ))
+        }
         _ => Ok(literal),
     }
 }
-
-const ZERO: DateTime = DateTime {
-    year: 0,
-    month: 0,
-    day: 0,
-    hour: 0,
-    minute: 0,
-    second: 0,
-    micros: 0,
-};
 
 /// The zero date, or a day that exists. Partly zero dates can be stored but not safely written: whether MySQL
 /// takes them as a literal depends on sql_mode.
@@ -337,7 +335,7 @@ fn is_on_calendar(value: &DateTime) -> bool {
         2 => 28,
         _ => 31,
     };
-    *value == ZERO
+    *value == DateTime::ZERO
         || (value.year > 0 && (1..=12).contains(&value.month) && (1..=days).contains(&value.day))
 }
 
@@ -351,7 +349,7 @@ fn parse_date(text: &[u8]) -> Option<(DateTime, &[u8])> {
         year: u16::from(century) * 100 + u16::from(year),
         month,
         day,
-        ..ZERO
+        ..DateTime::ZERO
     };
     Some((date, rest))
 }
@@ -394,7 +392,7 @@ fn time(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
     let wrong = LiteralProblem::Date {
         form: "'hh:mm:ss' or 'hhh:mm:ss', with - before it when negative",
     };
-    let (Written::Text(text) | Written::Time(text)) = written else {
+    let Written::Text(text) = written else {
         return Err(wrong);
     };
     let (negative, text) = match text.as_bytes() {

@@ -14,6 +14,8 @@ mod lex;
 mod literal;
 mod parse;
 mod print;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use crate::column::Column;
@@ -64,12 +66,10 @@ impl Predicate {
     pub fn parse(sql: &str, columns: &[Column]) -> Result<Predicate, PredicateError> {
         let mut condition = parse::parse(sql, columns)?;
         let mut ordinals = Vec::new();
-        condition.for_each_column(&mut |column| ordinals.push(*column));
+        condition.for_each_column(&mut |column| ordinals.push(column));
         ordinals.sort_unstable();
         ordinals.dedup();
-        condition.for_each_column(&mut |column| {
-            *column = ordinals.partition_point(|ordinal| *ordinal < *column);
-        });
+        condition.rename(&|column| ordinals.partition_point(|ordinal| *ordinal < column));
         Ok(Predicate {
             columns: ordinals
                 .iter()

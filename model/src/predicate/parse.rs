@@ -6,7 +6,7 @@
 use sqlparser::ast::{BinaryOperator, DataType, Expr, Ident, UnaryOperator, Value};
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Location, Token};
 
 use crate::column::{Column, ColumnType};
 
@@ -15,7 +15,7 @@ use super::lex::{Source, shorten};
 use super::literal::{self, Number, Written};
 use super::print::declared;
 use super::tree::{Condition, Literal, Op};
-use super::{PredicateError, Truth};
+use super::{LiteralProblem, PredicateError, Truth};
 
 /// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
 const MAX_RECURSION: usize = 50;
@@ -42,13 +42,11 @@ pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, Predica
     let mut parser = Parser::new(&MySqlDialect {})
         .with_recursion_limit(MAX_RECURSION)
         .with_tokens_with_locations(source.tokens());
-    let tree = parser
-        .parse_expr()
-        .map_err(|err| syntax(&source, &parser, err))?;
+    let tree = parser.parse_expr().map_err(|err| syntax(&source, err))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(PredicateError::Syntax {
-            at: source.rest(next.span.start),
+            at: format!("`{}`", source.rest(next.span.start)),
             detail: "the condition ends before it".to_owned(),
         });
     }
@@ -59,21 +57,20 @@ pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, Predica
     checker.condition(&tree)
 }
 
-fn syntax(source: &Source<'_>, parser: &Parser<'_>, err: ParserError) -> PredicateError {
-    let detail = match err {
+fn syntax(source: &Source<'_>, err: ParserError) -> PredicateError {
+    let message = match err {
         ParserError::RecursionLimitExceeded => return PredicateError::TooDeep,
-        ParserError::TokenizerError(detail) | ParserError::ParserError(detail) => detail,
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
     };
-    // Its message ends with a place that counts from another start.
-    let detail = detail.split(" at Line:").next().unwrap_or_default();
-    let next = parser.peek_token();
-    let at = if next.token == Token::EOF {
-        "the end".to_owned()
-    } else {
-        source.rest(next.span.start)
-    };
+    // The place is ours: tokens carry it as their column. The end has none.
+    let (detail, place) = message
+        .split_once(" at Line: 1, Column: ")
+        .unwrap_or((&message, ""));
     PredicateError::Syntax {
-        at,
+        at: match place.parse() {
+            Ok(column) => format!("`{}`", source.rest(Location { line: 1, column })),
+            Err(_) => "its end".to_owned(),
+        },
         detail: shorten(detail),
     }
 }
@@ -114,7 +111,7 @@ impl Checker<'_> {
             Expr::IsFalse(inner) => self.is(inner, Truth::False),
             Expr::IsNotFalse(inner) => Ok(not(self.is(inner, Truth::False)?)),
             Expr::IsNull(inner) | Expr::IsUnknown(inner) => self.is_null(inner),
-            Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => self.is_not_null(inner),
+            Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => Ok(not(self.is_null(inner)?)),
             Expr::InList {
                 expr: operand,
                 list,
@@ -175,35 +172,26 @@ impl Checker<'_> {
     }
 
     fn is_null(&self, expr: &Expr) -> Result<Condition, PredicateError> {
-        let Expr::Identifier(name) = strip(expr) else {
-            return self.is(expr, Truth::Null);
-        };
-        let column = self.column(name)?;
-        let Column { name, ty, nullable } = &self.columns[column];
-        // An old rule for ODBC: in a WHERE the server looks for the zero date then.
-        if !nullable && matches!(ty, ColumnType::Date | ColumnType::DateTime { .. }) {
-            return Err(PredicateError::ZeroDateIsNull {
-                column: name.to_string(),
-            });
-        }
-        Ok(self.null_test(column))
-    }
-
-    fn is_not_null(&self, expr: &Expr) -> Result<Condition, PredicateError> {
         match strip(expr) {
-            Expr::Identifier(name) => Ok(not(self.null_test(self.column(name)?))),
-            _ => Ok(not(self.is(expr, Truth::Null)?)),
+            Expr::Identifier(name) => self.null_test(self.column(name)?),
+            _ => self.is(expr, Truth::Null),
         }
     }
 
     /// Not asked of the server for NOT NULL columns: it has rules of its own for them (zero dates, and
     /// `sql_auto_is_null`).
-    fn null_test(&self, column: usize) -> Condition {
-        if self.columns[column].nullable {
-            Condition::IsNull { column }
-        } else {
-            Condition::Constant(Truth::False)
+    fn null_test(&self, column: usize) -> Result<Condition, PredicateError> {
+        let Column { name, ty, nullable } = &self.columns[column];
+        if *nullable {
+            return Ok(Condition::IsNull { column });
         }
+        // An old rule for ODBC: in a WHERE the server takes IS NULL, and NOT .. IS NOT NULL, for the zero date.
+        if matches!(ty, ColumnType::Date | ColumnType::DateTime { .. }) {
+            return Err(PredicateError::ZeroDateIsNull {
+                column: name.to_string(),
+            });
+        }
+        Ok(Condition::Constant(Truth::False))
     }
 
     fn bare_column(&self, name: &Ident) -> Result<Condition, PredicateError> {
@@ -258,8 +246,17 @@ impl Checker<'_> {
         self.comparable(column, op)?;
         if *written == Written::Null {
             return Ok(match op {
-                Op::Same => self.null_test(column),
+                Op::Same => self.null_test(column)?,
                 _ => Condition::Constant(Truth::Null),
+            });
+        }
+        let Column { name, ty, .. } = &self.columns[column];
+        if op == Op::Same && matches!(written, Written::Hex(_)) {
+            return Err(PredicateError::Literal {
+                literal: at,
+                column: name.to_string(),
+                declared: declared(ty),
+                problem: LiteralProblem::HexSame,
             });
         }
         Ok(Condition::Compare {
@@ -315,6 +312,12 @@ impl Checker<'_> {
                 }
             }
         }
+        // MySQL 8.0 finds nothing in such a list of times.
+        if or_null && matches!(self.columns[column].ty, ColumnType::Time { .. }) {
+            return Err(PredicateError::NullOperand {
+                at: self.source.excerpt(expr),
+            });
+        }
         if list.is_empty() {
             return Ok(Condition::Constant(Truth::Null));
         }
@@ -347,6 +350,12 @@ impl Checker<'_> {
                 at: self.source.excerpt(expr),
             });
         };
+        // By type and version the server gives NULL where `a >= NULL AND a <= 1` is FALSE.
+        if low == Written::Null || high == Written::Null {
+            return Err(PredicateError::NullOperand {
+                at: self.source.excerpt(expr),
+            });
+        }
         Ok(Condition::All(Box::new([
             self.compare(column, Op::GreaterOrEqual, &low, from)?,
             self.compare(column, Op::LessOrEqual, &high, to)?,
@@ -372,8 +381,11 @@ impl Checker<'_> {
                 (DataType::Date, Value::SingleQuotedString(text)) => {
                     Some(Written::Date(text.clone()))
                 }
-                (DataType::Time(None, _), Value::SingleQuotedString(text)) => {
-                    Some(Written::Time(text.clone()))
+                // MySQL 8.0 finds nothing in a list of two of them.
+                (DataType::Time(..), _) => {
+                    return Err(PredicateError::TypedTime {
+                        at: format!("TIME {at}"),
+                    });
                 }
                 (DataType::Timestamp(None, _), Value::SingleQuotedString(text)) => {
                     Some(Written::Timestamp(text.clone()))
@@ -537,8 +549,12 @@ impl Checker<'_> {
             | Expr::Case { .. }
             | Expr::Interval(_)
             | Expr::MatchAgainst { .. }
-            | Expr::AtTimeZone { .. } => PredicateError::Function { at },
-            Expr::Prefixed { .. } => PredicateError::Introducer { at },
+            | Expr::AtTimeZone { .. } => PredicateError::Function {
+                at: self.source.excerpt_call(expr),
+            },
+            Expr::Prefixed { prefix, value } => PredicateError::Introducer {
+                at: format!("{prefix}{}", self.source.excerpt(&**value)),
+            },
             Expr::Like { .. } | Expr::ILike { .. } => operator(&"LIKE", pattern),
             Expr::RLike { .. } | Expr::SimilarTo { .. } => operator(&"REGEXP", pattern),
             Expr::Collate { .. } => operator(

@@ -1,12 +1,16 @@
 //! The predicate as SQL for the scan's WHERE, meaning on the server exactly what [`super::eval`] computes.
 //!
 //! - Every operator in parentheses, names in backticks: no precedence and no keyword matters.
-//! - Text as `_charset X'..' COLLATE ..`: a bare hex literal is binary, and a number in a numeric context. With the
-//!   introducer no connection character set, no NO_BACKSLASH_ESCAPES and no quote can change it; the form `X''`
-//!   can be empty, `0x` cannot.
-//! - Binary strings as `X'..'`, all bytes of a BINARY(n).
+//! - Text as `_charset X'..'`: a bare hex literal is binary, and a number in a numeric context. With the introducer
+//!   no connection character set, no NO_BACKSLASH_ESCAPES and no quote can change it; the form `X''` can be empty,
+//!   `0x` cannot. The collation is left to the column, which prevails over a literal's. A COLLATE would be worse:
+//!   MariaDB 11.8 loses rows of `a = .. OR a = ..` then, comparing the literals by their own collation.
+//! - Binary strings as `_binary X'..'`, all bytes of a BINARY(n). Bare, MySQL 8.0 compares two of them as numbers
+//!   once it has put one in the place of a column.
 //! - ENUM by index: by label the comparison would go by a collation.
-//! - FLOAT and DOUBLE with an exponent, which makes the literal a DOUBLE and not a DECIMAL.
+//! - FLOAT and DOUBLE as `(column + 0e0)` and literals with an exponent, which makes both DOUBLE. Of a column
+//!   declared FLOAT(M,D) servers compare with a tolerance otherwise, and round the literal to D digits when they
+//!   use an index; neither the binlog nor a predicate knows of such a declaration.
 
 use std::fmt::Write;
 
@@ -19,67 +23,120 @@ use super::tree::{ByteRule, Condition, Literal, Op};
 
 /// `columns` are those of [`super::Predicate::columns`].
 pub(super) fn print(condition: &Condition, columns: &[Column]) -> String {
-    let mut out = String::new();
-    write(condition, columns, &mut out);
-    out
+    let mut uses = vec![0; columns.len()];
+    condition.for_each_column(&mut |column| uses[column] += 1);
+    let mut printer = Printer {
+        columns,
+        uses,
+        out: String::new(),
+    };
+    printer.write(condition);
+    printer.out
 }
 
-fn write(condition: &Condition, columns: &[Column], out: &mut String) {
-    let name = |column: &usize| quoted(&columns[*column].name);
-    match condition {
-        Condition::Constant(truth) => out.push_str(keyword(*truth)),
-        Condition::All(list) => join(list, " AND ", columns, out),
-        Condition::Any(list) => join(list, " OR ", columns, out),
-        Condition::Not(inner) => {
-            out.push_str("(NOT ");
-            write(inner, columns, out);
-            out.push(')');
-        }
-        Condition::Is { condition, truth } => {
-            out.push('(');
-            write(condition, columns, out);
-            out.push_str(" IS ");
-            out.push_str(keyword(*truth));
-            out.push(')');
-        }
-        Condition::IsNull { column } => {
-            out.push('(');
-            out.push_str(&name(column));
-            out.push_str(" IS NULL)");
-        }
-        Condition::Compare {
-            column,
-            op,
-            literal,
-        } => {
-            let literal = text(literal, &columns[*column].ty);
-            let _ = write!(out, "({} {} {literal})", name(column), op.symbol());
-        }
-        Condition::In {
-            column,
-            list,
-            or_null,
-        } => {
-            let ty = &columns[*column].ty;
-            let mut items: Vec<_> = list.iter().map(|literal| text(literal, ty)).collect();
-            items.extend(or_null.then(|| "NULL".to_owned()));
-            let _ = write!(out, "({} IN ({}))", name(column), items.join(", "));
-        }
-        Condition::Columns { left, op, right } => {
-            let _ = write!(out, "({} {} {})", name(left), op.symbol(), name(right));
-        }
-    }
+struct Printer<'a> {
+    columns: &'a [Column],
+    /// How often each column is named.
+    uses: Vec<usize>,
+    out: String,
 }
 
-fn join(list: &[Condition], operator: &str, columns: &[Column], out: &mut String) {
-    out.push('(');
-    for (index, condition) in list.iter().enumerate() {
-        if index > 0 {
-            out.push_str(operator);
+impl Printer<'_> {
+    fn write(&mut self, condition: &Condition) {
+        match condition {
+            Condition::Constant(truth) => self.out.push_str(keyword(*truth)),
+            Condition::All(list) => self.join(list, " AND "),
+            Condition::Any(list) => self.join(list, " OR "),
+            Condition::Not(inner) => {
+                self.out.push_str("(NOT ");
+                self.write(inner);
+                self.out.push(')');
+            }
+            Condition::Is { condition, truth } => {
+                self.out.push('(');
+                self.write(condition);
+                let _ = write!(self.out, " IS {})", keyword(*truth));
+            }
+            Condition::IsNull { column } => {
+                let name = quoted(&self.columns[*column].name);
+                let _ = write!(self.out, "({name} IS NULL)");
+            }
+            Condition::Compare {
+                column,
+                op,
+                literal,
+            } => {
+                let literal = text(literal, &self.columns[*column].ty);
+                let test = format!("({} {} {literal})", self.name(*column), op.symbol());
+                self.guarded(*column, op.is_ordering(), &test);
+            }
+            Condition::In {
+                column,
+                list,
+                or_null,
+            } => {
+                let test = self.in_list(*column, list, *or_null);
+                self.guarded(*column, false, &test);
+            }
+            Condition::Columns { left, op, right } => {
+                let (left, right) = (self.name(*left), self.name(*right));
+                let _ = write!(self.out, "({left} {} {right})", op.symbol());
+            }
         }
-        write(condition, columns, out);
     }
-    out.push(')');
+
+    fn join(&mut self, list: &[Condition], operator: &str) {
+        self.out.push('(');
+        for (index, condition) in list.iter().enumerate() {
+            if index > 0 {
+                self.out.push_str(operator);
+            }
+            self.write(condition);
+        }
+        self.out.push(')');
+    }
+
+    fn name(&self, column: usize) -> String {
+        let Column { name, ty, .. } = &self.columns[column];
+        match ty {
+            ColumnType::Float | ColumnType::Double => format!("({} + 0e0)", quoted(name)),
+            _ => quoted(name),
+        }
+    }
+
+    fn in_list(&self, column: usize, list: &[Literal], or_null: bool) -> String {
+        let name = self.name(column);
+        let ty = &self.columns[column].ty;
+        let (zero, list) = match list.split_first() {
+            Some((first, rest)) if is_zero_date(first) => (Some(text(first, ty)), rest),
+            _ => (None, list),
+        };
+        let mut items: Vec<_> = list.iter().map(|literal| text(literal, ty)).collect();
+        items.extend(or_null.then(|| "NULL".to_owned()));
+        // A number among strings would make the server compare as something else than dates.
+        match (zero, items.join(", ")) {
+            (None, items) => format!("({name} IN ({items}))"),
+            (Some(zero), items) if items.is_empty() => format!("({name} = {zero})"),
+            (Some(zero), items) => format!("(({name} = {zero}) OR ({name} IN ({items})))"),
+        }
+    }
+
+    /// A test of text is hidden from the optimizer where that would go wrong: it would put one literal in the
+    /// place of the column in another test and compare two literals, by the collation of literals; and it would
+    /// look for a range under a collation that does not pad in an index whose entries are padded.
+    fn guarded(&mut self, column: usize, ordering: bool, test: &str) {
+        let hidden = match &self.columns[column].ty {
+            ColumnType::Text { collation } if collation.charset() != "binary" => {
+                self.uses[column] > 1 || (ordering && !collation.pads())
+            }
+            _ => false,
+        };
+        if hidden {
+            let _ = write!(self.out, "({test} + 0)");
+        } else {
+            self.out.push_str(test);
+        }
+    }
 }
 
 fn keyword(truth: Truth) -> &'static str {
@@ -115,6 +172,8 @@ fn text(literal: &Literal, ty: &ColumnType) -> String {
         Literal::UInt(value) => value.to_string(),
         Literal::Double(value) => format!("{value:e}"),
         Literal::Decimal(value) => decimal(value),
+        // As a string it is refused under NO_ZERO_DATE.
+        Literal::DateTime(_) if is_zero_date(literal) => "0".to_owned(),
         Literal::DateTime(value) => date(value, ty),
         Literal::Time(value) => time(*value, ty),
         Literal::Bytes { bytes, rule } => {
@@ -129,12 +188,16 @@ fn text(literal: &Literal, ty: &ColumnType) -> String {
                         "utf8" => "utf8mb3",
                         charset => charset,
                     };
-                    format!("_{charset} {} COLLATE {}", hex(&bytes), collation.name())
+                    format!("_{charset} {}", hex(&bytes))
                 }
-                _ => hex(&bytes),
+                _ => format!("_binary {}", hex(&bytes)),
             }
         }
     }
+}
+
+fn is_zero_date(literal: &Literal) -> bool {
+    matches!(literal, Literal::DateTime(value) if *value == DateTime::ZERO)
 }
 
 fn hex(bytes: &[u8]) -> String {

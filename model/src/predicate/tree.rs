@@ -120,24 +120,41 @@ impl ByteRule {
 }
 
 impl Condition {
-    /// Calls `f` with every column named.
-    pub(super) fn for_each_column(&mut self, f: &mut impl FnMut(&mut usize)) {
+    /// Calls `f` with every column named, once for each time that it is.
+    pub(super) fn for_each_column(&self, f: &mut impl FnMut(usize)) {
         match self {
             Condition::Constant(_) => {}
             Condition::All(list) | Condition::Any(list) => {
-                for condition in list {
-                    condition.for_each_column(f);
-                }
+                list.iter()
+                    .for_each(|condition| condition.for_each_column(f));
             }
             Condition::Not(condition) | Condition::Is { condition, .. } => {
                 condition.for_each_column(f);
             }
             Condition::IsNull { column }
             | Condition::Compare { column, .. }
-            | Condition::In { column, .. } => f(column),
+            | Condition::In { column, .. } => f(*column),
             Condition::Columns { left, right, .. } => {
-                f(left);
-                f(right);
+                f(*left);
+                f(*right);
+            }
+        }
+    }
+
+    /// The same with every column renamed by `f`.
+    pub(super) fn rename(&mut self, f: &impl Fn(usize) -> usize) {
+        match self {
+            Condition::Constant(_) => {}
+            Condition::All(list) | Condition::Any(list) => {
+                list.iter_mut().for_each(|condition| condition.rename(f));
+            }
+            Condition::Not(condition) | Condition::Is { condition, .. } => condition.rename(f),
+            Condition::IsNull { column }
+            | Condition::Compare { column, .. }
+            | Condition::In { column, .. } => *column = f(*column),
+            Condition::Columns { left, right, .. } => {
+                *left = f(*left);
+                *right = f(*right);
             }
         }
     }

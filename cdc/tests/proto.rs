@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use onair_model::schema::FieldKind;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Wire {
+pub(crate) enum Wire {
     Varint(u64),
     Eight([u8; 8]),
     Four([u8; 4]),
@@ -13,7 +13,7 @@ pub(super) enum Wire {
 }
 
 /// Fields by number; `None` when they are not ascending, or the bytes end early.
-pub(super) fn fields(mut message: &[u8]) -> Option<BTreeMap<u32, Wire>> {
+pub(crate) fn fields(mut message: &[u8]) -> Option<BTreeMap<u32, Wire>> {
     let mut fields = BTreeMap::new();
     while !message.is_empty() {
         let tag = varint(&mut message)?;
@@ -59,7 +59,7 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 
 impl Wire {
     /// The value as SELECT would print it, from what the field's kind says of the wire.
-    pub(super) fn show(&self, kind: FieldKind) -> Vec<u8> {
+    pub(crate) fn show(&self, kind: FieldKind) -> Vec<u8> {
         match (kind, self) {
             (FieldKind::Int, Wire::Varint(n)) => {
                 let value = (n >> 1) as i64 ^ -((n & 1) as i64);

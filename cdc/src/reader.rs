@@ -1,0 +1,608 @@
+//! The reader's life: lease, resume or open, follow; again after every break.
+//!
+//! One recovery path: first start, failover, purge, drift, new predicate are all "open an epoch, stream from now, scan,
+//! `Replace`". It runs every time OnAir starts on an empty store.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onair_log::{EventLog, Layout, LogError};
+use onair_model::cut::{Taken, admit};
+use onair_model::{Digest, Epoch, Lineage, Sum, Version};
+use onair_store::cells::{Moved, move_cell, random_id};
+use onair_store::checkpoint::{self, CellValue, Checkpoint, EpochState, Held};
+use onair_store::epoch::{self, Burned};
+use onair_store::head::Head;
+use onair_store::lease::{HeldLease, Standby, Step};
+use onair_store::{CellKey, ShardStore, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::assemble::{AssembleError, Assembler};
+use crate::bind::{BindError, FieldNumbers, bind};
+use crate::config::ReaderConfig;
+use crate::feed::Feed;
+use crate::resume::{self, Cause, Past, ReplayError};
+use crate::scan::ScanError;
+use crate::sequence::{Begin, BucketMark, FeedMark, Sequence};
+use crate::source::{Identity, Source, SourceError};
+use crate::status::{Phase, Status};
+use crate::steady::{Resources, Steady};
+use crate::stream::{Stream, StreamError};
+
+/// First and longest wait between two attempts.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// How often a standby looks at the lease.
+const STANDBY_LOOKS: Duration = Duration::from_millis(250);
+
+/// A reader of one source.
+pub struct Reader {
+    config: ReaderConfig,
+    lineage: Lineage,
+    source: Arc<dyn Source>,
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn ShardStore>,
+    reader_id: u64,
+    status: watch::Sender<Status>,
+    schemas: watch::Sender<Vec<Arc<Feed>>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a reader ended although nobody told it to.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// The source cannot be captured as it is.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// What came over the binlog cannot be read until somebody does something.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// A feed does not fit its table.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The log is not the one that it should be.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The store's content cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// All epochs of the lineage are used up.
+    #[error("all epochs of this lineage are used up; empty the store to begin a new lineage")]
+    EpochsFull,
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// We were told to stop.
+    Shutdown,
+    /// The epoch is over.
+    Epoch(Cause),
+    /// Another reader holds the lease now.
+    LeaseLost,
+    /// Something outside does not work: try again.
+    Retry(String),
+    /// Nothing helps until somebody does something.
+    Final(ReaderError),
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. }
+            | StoreError::Unknown { .. }
+            | StoreError::Full { .. } => Ended::Retry(error.to_string()),
+            error => Ended::Final(error.into()),
+        }
+    }
+}
+
+impl From<LogError> for Ended {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Mismatch { .. } => Ended::Final(error.into()),
+            error => Ended::Retry(error.to_string()),
+        }
+    }
+}
+
+impl From<SourceError> for Ended {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Purged { .. } => Ended::Epoch(Cause::new(error.to_string())),
+            error if error.is_final() => Ended::Final(error.into()),
+            error => Ended::Retry(error.to_string()),
+        }
+    }
+}
+
+impl From<StreamError> for Ended {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Source(error) => error.into(),
+            StreamError::Assemble(error) if error.is_final() => Ended::Final(error.into()),
+            StreamError::Assemble(error) => Ended::Retry(error.to_string()),
+        }
+    }
+}
+
+impl From<ScanError> for Ended {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Source(error) => error.into(),
+            error @ ScanError::Misfit { .. } => Ended::Epoch(Cause::new(error.to_string())),
+        }
+    }
+}
+
+impl Reader {
+    /// Puts a reader together; it does nothing yet.
+    pub fn new(
+        config: ReaderConfig,
+        lineage: Lineage,
+        source: Arc<dyn Source>,
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn ShardStore>,
+    ) -> Self {
+        let status = Status {
+            phase: Phase::Connecting,
+            detail: String::new(),
+            version: None,
+            checkpoint: None,
+            proofs: 0,
+            epochs: 0,
+            scanned: 0,
+            on: 0,
+            changed: 0,
+            off: 0,
+        };
+        Reader {
+            config,
+            lineage,
+            source,
+            log,
+            store,
+            reader_id: random_id() as u64,
+            status: watch::Sender::new(status),
+            schemas: watch::Sender::new(Vec::new()),
+        }
+    }
+
+    /// What it says of itself.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Binds the feeds to their tables as they are now, with the field numbers that the store keeps.
+    pub async fn bind(&self) -> Result<Vec<Arc<Feed>>, ReaderError> {
+        let mut feeds = Vec::with_capacity(self.config.feeds.len());
+        for config in &self.config.feeds {
+            let table = self.source.table(&config.table).await?;
+            let key = CellKey::Columns(Arc::clone(&config.name));
+            let held = checkpoint::read::<BTreeMap<String, u32>>(&*self.store, &key).await?;
+            let before = held
+                .as_ref()
+                .map(|held| held.value.clone())
+                .unwrap_or_default();
+            let (feed, numbers) = bind(config, &table, &FieldNumbers(before.clone()))?;
+            if numbers.0 != before {
+                let expect = held.map(|held| held.token);
+                if let Moved::Lost(_) =
+                    move_cell(&*self.store, &key, expect, numbers.0.to_bytes()).await?
+                {
+                    return Err(StoreError::Unknown {
+                        reason: "another process numbered the columns at the same time".to_owned(),
+                    }
+                    .into());
+                }
+            }
+            feeds.push(Arc::new(feed));
+        }
+        self.schemas.send_replace(feeds.clone());
+        Ok(feeds)
+    }
+
+    /// Runs until `shutdown`, or until nothing helps but somebody's doing.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReaderError> {
+        let mut backoff = BACKOFF.0;
+        let mut cause = None;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => Ended::Shutdown,
+                lease = self.acquire() => match lease {
+                    Ok(lease) => self.session(lease, cause.take(), &shutdown, &mut backoff).await,
+                    Err(ended) => ended,
+                },
+            };
+            match ended {
+                Ended::Shutdown => {
+                    self.say(Phase::Stopped, "told to stop");
+                    return Ok(());
+                }
+                Ended::Final(error) => {
+                    self.say(Phase::Stopped, &error.to_string());
+                    return Err(error);
+                }
+                Ended::Epoch(next) => {
+                    warn!(reason = %next.reason, lost_tail = next.lost_tail, "the epoch is over");
+                    cause = Some(next);
+                }
+                Ended::LeaseLost => warn!("another reader holds the lease now"),
+                Ended::Retry(reason) => {
+                    warn!(reason, "reading begins again");
+                    self.say(Phase::Connecting, &reason);
+                    tokio::select! {
+                        biased;
+                        () = shutdown.cancelled() => {}
+                        () = tokio::time::sleep(backoff) => {}
+                    }
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+
+    fn say(&self, phase: Phase, detail: &str) {
+        self.status.send_modify(|status| {
+            status.phase = phase;
+            detail.clone_into(&mut status.detail);
+        });
+    }
+
+    /// Takes the lease, at once when it is free or ours, else when its holder has stood still for long enough.
+    async fn acquire(&self) -> Result<HeldLease, Ended> {
+        let settings = &self.config.settings;
+        let mut standby = Standby::new(
+            &self.config.source,
+            self.reader_id,
+            settings.holder.clone(),
+            settings.lease_patience,
+        );
+        loop {
+            match standby.step(&*self.store).await? {
+                Step::Taken(lease) => return Ok(lease),
+                Step::Waiting(other) => {
+                    let holder =
+                        other.map_or_else(String::new, |lease| format!("{} reads", lease.holder));
+                    self.say(Phase::Standby, &holder);
+                    tokio::time::sleep(STANDBY_LOOKS).await;
+                }
+            }
+        }
+    }
+
+    /// One connection to the source: resume or open, then follow until it ends.
+    async fn session(
+        &self,
+        lease: HeldLease,
+        cause: Option<Cause>,
+        shutdown: &CancellationToken,
+        backoff: &mut Duration,
+    ) -> Ended {
+        let begun = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ended::Shutdown,
+            begun = self.begin(cause) => begun,
+        };
+        match begun {
+            Ok(begun) => {
+                *backoff = BACKOFF.0;
+                let resources = Resources {
+                    config: &self.config,
+                    source: &self.source,
+                    log: &self.log,
+                    store: &self.store,
+                    status: &self.status,
+                };
+                Steady::new(resources, begun, lease).run(shutdown).await
+            }
+            Err(ended) => ended,
+        }
+    }
+
+    async fn begin(&self, cause: Option<Cause>) -> Result<Begun, Ended> {
+        self.say(Phase::Connecting, "");
+        let feeds = match self.bind().await {
+            Ok(feeds) => feeds,
+            Err(ReaderError::Source(error)) => return Err(error.into()),
+            Err(ReaderError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(Ended::Final(error)),
+        };
+        let mut taken = Vec::with_capacity(feeds.len());
+        for feed in &feeds {
+            let layout = Layout {
+                feed: Arc::clone(&feed.config.name),
+                buckets: feed.config.buckets,
+            };
+            self.log.open(&layout).await?;
+            let mut held = None;
+            for cut in self.log.last_cuts(&feed.config.name).await? {
+                admit(self.lineage, feed.config.buckets.count(), &mut held, &cut);
+            }
+            taken.push(held);
+        }
+        let now = self.source.identity().await?;
+        let plan = resume::plan(&feeds);
+        let key = CellKey::Checkpoint(Arc::clone(&self.config.source));
+        let checkpoint = checkpoint::read::<Checkpoint>(&*self.store, &key).await?;
+        let key = CellKey::Epoch(Arc::clone(&self.config.source));
+        let epoch = checkpoint::read::<EpochState>(&*self.store, &key).await?;
+        let common = Common {
+            feeds,
+            plan,
+            now,
+            checkpoint: checkpoint.clone(),
+            taken,
+        };
+        let past = Past {
+            checkpoint: checkpoint.as_ref().map(|held| &held.value),
+            epoch: epoch.as_ref().map(|held| &held.value),
+            taken: &common.taken,
+            plan,
+        };
+        let judged = match cause {
+            Some(cause) => Err(cause),
+            None => resume::judge(past, &common.now).cloned(),
+        };
+        let cause = match judged {
+            Ok(checkpoint) => match self.resume(&common, &checkpoint).await {
+                Ok((stream, sequence, prints)) => {
+                    return Ok(Begun {
+                        common,
+                        stream,
+                        sequence,
+                        prints,
+                        opening: None,
+                    });
+                }
+                Err(ReplayError::Epoch(cause)) => cause,
+                Err(ReplayError::Stream(StreamError::Source(
+                    error @ SourceError::Purged { .. },
+                ))) => Cause::new(error.to_string()),
+                Err(ReplayError::Stream(error)) => return Err(error.into()),
+            },
+            Err(cause) => cause,
+        };
+        self.open(common, epoch, cause).await
+    }
+
+    async fn resume(
+        &self,
+        common: &Common,
+        checkpoint: &Checkpoint,
+    ) -> Result<
+        (
+            Stream,
+            Sequence,
+            VecDeque<onair_store::checkpoint::Fingerprint>,
+        ),
+        ReplayError,
+    > {
+        self.say(Phase::Resuming, &format!("from {}", checkpoint.version));
+        let marks = common.feeds.iter().map(|feed| {
+            let name = Arc::clone(&feed.config.name);
+            let held = checkpoint.feeds.iter().find(|held| held.feed == name)?;
+            let buckets = held
+                .buckets
+                .iter()
+                .map(|(d, sum)| BucketMark { d: *d, sum: *sum })
+                .collect();
+            Some((
+                name,
+                feed.config.buckets,
+                FeedMark {
+                    buckets,
+                    gtid: held.gtid,
+                    proven: held.proven,
+                },
+            ))
+        });
+        let Some(feeds) = marks.collect::<Option<Vec<_>>>() else {
+            // The plan's hash has the feeds in it: only a damaged checkpoint comes here.
+            return Err(ReplayError::Epoch(Cause::new(
+                "the checkpoint does not know every feed",
+            )));
+        };
+        let mut sequence = Sequence::new(Begin {
+            lineage: self.lineage,
+            reader_id: self.reader_id,
+            version: checkpoint.version,
+            commit_time: checkpoint.commit_time,
+            executed: checkpoint.executed.clone(),
+            lost_tail: checkpoint.lost_tail,
+            feeds,
+        });
+        let (from, expected) = resume::rewind(checkpoint, &common.now.purged);
+        let mut stream = self
+            .stream(common, &from)
+            .await
+            .map_err(|error| ReplayError::Stream(error.into()))?;
+        let mut prints: VecDeque<_> = checkpoint.fingerprints.iter().copied().collect();
+        resume::replay(
+            &mut stream,
+            &mut sequence,
+            expected,
+            &mut prints,
+            &common.taken,
+            &common.now.executed,
+        )
+        .await?;
+        info!(checkpoint = %checkpoint.version, version = %sequence.version(), "the epoch goes on");
+        Ok((stream, sequence, prints))
+    }
+
+    async fn stream(
+        &self,
+        common: &Common,
+        from: &onair_model::GtidSet,
+    ) -> Result<Stream, SourceError> {
+        let events = self.source.follow(from).await?;
+        let feeds: Arc<[Arc<Feed>]> = common.feeds.clone().into();
+        let now = &common.now;
+        let assembler = Assembler::new(feeds, now.dialect, self.config.settings.limits)
+            .with_metadata(now.metadata)
+            .with_beginning(from.clone(), now.executed.clone());
+        Ok(Stream::new(events, assembler))
+    }
+
+    /// Burns the next epoch and follows the stream from now; the scan runs beside it.
+    async fn open(
+        &self,
+        common: Common,
+        burned: Option<Held<EpochState>>,
+        cause: Cause,
+    ) -> Result<Begun, Ended> {
+        self.say(Phase::Opening, &cause.reason);
+        let mut highest = burned.as_ref().map_or(Epoch::NONE, |held| held.value.epoch);
+        for taken in common.taken.iter().flatten() {
+            highest = highest.max(taken.version.epoch());
+        }
+        let mut before = Vec::with_capacity(common.feeds.len());
+        for (feed, taken) in common.feeds.iter().zip(&common.taken) {
+            let held = self.before(feed, taken.as_ref()).await?;
+            highest = held
+                .iter()
+                .flatten()
+                .map(|mark| mark.epoch)
+                .fold(highest, Epoch::max);
+            before.push(held);
+        }
+        let epoch = highest
+            .next()
+            .ok_or(Ended::Final(ReaderError::EpochsFull))?;
+        let state = EpochState {
+            epoch,
+            server: common.now.server.clone(),
+            executed: common.now.executed.clone(),
+            plan: common.plan,
+            reason: cause.reason.clone(),
+        };
+        burn(&*self.store, &self.config.source, burned.as_ref(), &state).await?;
+        onair_model::plant::failpoint("epoch opening");
+        info!(%epoch, reason = %cause.reason, lost_tail = cause.lost_tail, "an epoch is opened");
+        self.status.send_modify(|status| status.epochs += 1);
+        let nothing = BucketMark {
+            d: epoch.start(),
+            sum: Sum {
+                digest: Digest::EMPTY,
+                count: 0,
+            },
+        };
+        let sequence = Sequence::new(Begin {
+            lineage: self.lineage,
+            reader_id: self.reader_id,
+            version: epoch.start(),
+            commit_time: 0,
+            executed: common.now.executed.clone(),
+            lost_tail: cause.lost_tail,
+            feeds: common
+                .feeds
+                .iter()
+                .map(|feed| {
+                    let buckets = vec![nothing; feed.config.buckets.count()];
+                    (
+                        Arc::clone(&feed.config.name),
+                        feed.config.buckets,
+                        FeedMark {
+                            buckets,
+                            gtid: None,
+                            proven: None,
+                        },
+                    )
+                })
+                .collect(),
+        });
+        let stream = self.stream(&common, &common.now.executed).await?;
+        Ok(Begun {
+            common,
+            stream,
+            sequence,
+            prints: VecDeque::new(),
+            opening: Some(before),
+        })
+    }
+
+    /// What each bucket was before, by its head in the store, as far as the log's last cut agrees that it is the newest.
+    async fn before(
+        &self,
+        feed: &Feed,
+        taken: Option<&Taken>,
+    ) -> Result<Vec<Option<Before>>, Ended> {
+        let mut before = Vec::with_capacity(feed.config.buckets.count());
+        for bucket in feed.config.buckets.all() {
+            let key = CellKey::Head(Arc::clone(&feed.config.name), bucket);
+            let head = match self.store.cell(&key).await? {
+                Some(cell) => Head::from_bytes(&feed.config.name, &cell.value).ok(),
+                None => None,
+            };
+            before.push(head.map(|head| Before {
+                epoch: head.state.epoch,
+                d: head.state.d,
+                sum: Sum {
+                    digest: head.state.digest,
+                    count: head.state.count,
+                },
+                newest:
+                    taken.is_some_and(|taken| {
+                        taken.vector.get(bucket.index()) == Some(&head.state.d)
+                    }),
+            }));
+        }
+        Ok(before)
+    }
+}
+
+/// A bucket's head in the store when an epoch opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) epoch: Epoch,
+    pub(crate) d: Version,
+    pub(crate) sum: Sum,
+    /// Nothing newer of it is in the log.
+    pub(crate) newest: bool,
+}
+
+/// What a session knows of source and feeds.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) feeds: Vec<Arc<Feed>>,
+    pub(crate) plan: u64,
+    pub(crate) now: Identity,
+    pub(crate) checkpoint: Option<Held<Checkpoint>>,
+    pub(crate) taken: Vec<Option<Taken>>,
+}
+
+/// A session that is ready to follow.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) common: Common,
+    pub(crate) stream: Stream,
+    pub(crate) sequence: Sequence,
+    pub(crate) prints: VecDeque<onair_store::checkpoint::Fingerprint>,
+    /// The epoch is new: what the buckets were before.
+    pub(crate) opening: Option<Vec<Vec<Option<Before>>>>,
+}
+
+/// Burns an epoch: from here on its number is used, whatever happens.
+pub(crate) async fn burn(
+    store: &dyn ShardStore,
+    source: &Arc<str>,
+    held: Option<&Held<EpochState>>,
+    state: &EpochState,
+) -> Result<(), Ended> {
+    match epoch::burn(store, source, held, state).await? {
+        Burned::Ours(_) => Ok(()),
+        Burned::Taken(_) => Err(Ended::LeaseLost),
+    }
+}

@@ -1,0 +1,300 @@
+//! Whether the epoch goes on, and how: before anything is produced, what was produced before is derived again.
+//!
+//! In: checkpoint, the log's last cuts, who the source is now. Out: a sequence that stands where the log stands, and
+//! the stream to go on from, or the reason to open the next epoch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use onair_model::cut::Taken;
+use onair_model::plant::{Bug, planted};
+use onair_model::{Gtid, GtidSet};
+use onair_store::checkpoint::{Checkpoint, EpochState, Fingerprint};
+
+use crate::change::{Step, Transaction};
+use crate::sequence::Sequence;
+use crate::source::Identity;
+use crate::stream::{Stream, StreamError};
+
+/// Why the next epoch is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// For logs, status and the epoch's cell.
+    pub reason: String,
+    /// The source no longer has transactions that were produced: what is shown will go back.
+    pub lost_tail: bool,
+}
+
+impl Cause {
+    /// A cause that loses nothing.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Cause {
+            reason: reason.into(),
+            lost_tail: false,
+        }
+    }
+
+    fn lost(reason: impl Into<String>) -> Self {
+        Cause {
+            reason: reason.into(),
+            lost_tail: true,
+        }
+    }
+}
+
+/// What is known of the past when a reader starts or reconnects.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'a> {
+    /// The checkpoint.
+    pub checkpoint: Option<&'a Checkpoint>,
+    /// The epoch burned last.
+    pub epoch: Option<&'a EpochState>,
+    /// What the last cuts of each feed's log add up to, by feed index.
+    pub taken: &'a [Option<Taken>],
+    /// The plan in force.
+    pub plan: u64,
+}
+
+/// Judges without reading the stream whether the epoch can go on.
+pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause> {
+    let Some(epoch) = past.epoch else {
+        return Err(Cause::new("first start"));
+    };
+    let shown = past
+        .taken
+        .iter()
+        .flatten()
+        .find(|taken| !now.executed.contains_set(&taken.executed));
+    if let Some(taken) = shown {
+        let missing = taken.executed.minus(&now.executed);
+        return Err(Cause::lost(format!(
+            "the source no longer has {missing}, which was shown at {}",
+            taken.version
+        )));
+    }
+    let Some(checkpoint) = past.checkpoint else {
+        return Err(Cause::new(format!(
+            "epoch {} has no checkpoint",
+            epoch.epoch
+        )));
+    };
+    if !now.executed.contains_set(&checkpoint.executed) {
+        let missing = checkpoint.executed.minus(&now.executed);
+        return Err(Cause::lost(format!("the source no longer has {missing}")));
+    }
+    if checkpoint.version.epoch() != epoch.epoch {
+        return Err(Cause::new(format!(
+            "epoch {} has no checkpoint",
+            epoch.epoch
+        )));
+    }
+    if past
+        .taken
+        .iter()
+        .flatten()
+        .any(|taken| taken.version.epoch() != epoch.epoch)
+    {
+        return Err(Cause::new(format!(
+            "the log is not in epoch {}",
+            epoch.epoch
+        )));
+    }
+    if checkpoint.plan != past.plan {
+        return Err(Cause::new(
+            "feeds, columns, predicate or the code that reads them changed",
+        ));
+    }
+    if checkpoint.server != now.server {
+        return Err(Cause::new(format!(
+            "the source is another server: {} in place of {}",
+            now.server, checkpoint.server
+        )));
+    }
+    if !checkpoint.executed.contains_set(&now.purged) {
+        let gone = now.purged.minus(&checkpoint.executed);
+        return Err(Cause::new(format!(
+            "the binlog no longer holds {gone}, which was not read"
+        )));
+    }
+    Ok(checkpoint)
+}
+
+/// Where to follow from so that the transactions of the fingerprints come again, and which of them will come.
+pub fn rewind(checkpoint: &Checkpoint, purged: &GtidSet) -> (GtidSet, VecDeque<Fingerprint>) {
+    let prints = &checkpoint.fingerprints;
+    match &checkpoint.executed {
+        GtidSet::Mysql(_) => {
+            let mut again = GtidSet::mysql();
+            let prints: VecDeque<Fingerprint> = prints
+                .iter()
+                .filter(|print| !purged.contains(&print.gtid))
+                .copied()
+                .collect();
+            for print in &prints {
+                again.insert(&print.gtid);
+            }
+            (checkpoint.executed.minus(&again), prints)
+        }
+        GtidSet::Mariadb(domains) => {
+            // A position names the last transaction before it: the oldest of each domain only marks the place.
+            let mut from = domains.clone();
+            let mut marked = Vec::new();
+            let mut expected = VecDeque::new();
+            for print in prints {
+                let Gtid::Mariadb {
+                    domain,
+                    server,
+                    sequence,
+                } = print.gtid
+                else {
+                    continue;
+                };
+                if marked.contains(&domain) {
+                    expected.push_back(*print);
+                } else {
+                    marked.push(domain);
+                    from.insert(domain, (server, sequence));
+                }
+            }
+            (GtidSet::Mariadb(from), expected)
+        }
+    }
+}
+
+/// Heartbeats before a transaction that must come counts as gone.
+const HEARTBEATS_MAX: u32 = 5;
+
+/// Why replaying did not reach where the log stands.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// The epoch ends.
+    Epoch(Cause),
+    /// The connection broke: try again.
+    Stream(StreamError),
+}
+
+impl From<StreamError> for ReplayError {
+    fn from(error: StreamError) -> Self {
+        ReplayError::Stream(error)
+    }
+}
+
+/// Reads the fingerprinted transactions again, then derives, without producing, everything up to the log's last cuts.
+/// `sequence` stands at the checkpoint and is moved on; `prints` are then the newest transactions delivered.
+pub async fn replay(
+    stream: &mut Stream,
+    sequence: &mut Sequence,
+    expected: VecDeque<Fingerprint>,
+    prints: &mut VecDeque<Fingerprint>,
+    taken: &[Option<Taken>],
+    executed: &GtidSet,
+) -> Result<(), ReplayError> {
+    let epoch = |cause| Err(ReplayError::Epoch(cause));
+    for print in expected {
+        let mut quiet = 0;
+        let found = loop {
+            match next(stream).await? {
+                Step::Transaction(found) => break Some(found),
+                // What ended an epoch before is behind us; its GTID tells that it is the same.
+                Step::Barrier { gtid, .. } if gtid == Some(print.gtid) => break None,
+                // One comes while the server skips what we have; many mean that it has nothing else.
+                Step::Heartbeat if quiet < HEARTBEATS_MAX => quiet += 1,
+                Step::Barrier { .. } | Step::Heartbeat => {
+                    return epoch(Cause::lost(format!(
+                        "{} is not where it was in the binlog",
+                        print.gtid
+                    )));
+                }
+            }
+        };
+        let Some(found) = found else { continue };
+        let same = found.gtid == print.gtid && found.fingerprint == print.crc;
+        if !same && !planted(Bug::FingerprintSkipped) {
+            return epoch(Cause::lost(format!(
+                "{} is another transaction than it was: its GTID was used again",
+                print.gtid
+            )));
+        }
+    }
+    loop {
+        for (feed, taken) in taken.iter().enumerate() {
+            let Some(taken) = taken
+                .as_ref()
+                .filter(|taken| taken.version == sequence.version())
+            else {
+                continue;
+            };
+            let sum = sequence.sum(feed);
+            let same = sum.digest == taken.digest
+                && sum.count == taken.count
+                && sequence.gtid(feed) == taken.gtid;
+            if !same && !planted(Bug::FingerprintSkipped) {
+                return epoch(Cause::lost(format!(
+                    "what was shown at {} is not what the binlog gives",
+                    taken.version
+                )));
+            }
+        }
+        let behind = taken
+            .iter()
+            .flatten()
+            .any(|taken| taken.version > sequence.version());
+        if !behind {
+            return Ok(());
+        }
+        if sequence.executed().contains_set(executed) {
+            return epoch(Cause::lost(
+                "the source no longer has transactions that were shown",
+            ));
+        }
+        match next(stream).await? {
+            Step::Transaction(transaction) => {
+                remember(prints, &transaction);
+                if let Err(full) = sequence.transaction(transaction) {
+                    return epoch(Cause::new(full.to_string()));
+                }
+            }
+            Step::Barrier { reason, .. } => return epoch(Cause::new(reason)),
+            Step::Heartbeat => {}
+        }
+    }
+}
+
+async fn next(stream: &mut Stream) -> Result<Step, StreamError> {
+    stream.next().await
+}
+
+/// Transactions whose fingerprints a checkpoint keeps.
+const PRINTS_MAX: usize = 64;
+
+/// Keeps the newest fingerprints.
+pub fn remember(prints: &mut VecDeque<Fingerprint>, transaction: &Transaction) {
+    if prints.len() == PRINTS_MAX {
+        prints.pop_front();
+    }
+    prints.push_back(Fingerprint {
+        gtid: transaction.gtid,
+        crc: transaction.fingerprint,
+    });
+}
+
+/// The hash of everything that decides what a transaction becomes.
+pub fn plan(feeds: &[Arc<crate::feed::Feed>]) -> u64 {
+    let mut text = format!("code {CODE_VERSION};");
+    for feed in feeds {
+        let config = &feed.config;
+        text.push_str(&format!(
+            "feed {} table {} when {:?} buckets {}; key {:?}; columns {:?};",
+            config.name,
+            config.table,
+            config.live_when,
+            config.buckets.count(),
+            feed.schema.key,
+            feed.schema.columns,
+        ));
+    }
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+}
+
+/// Raised whenever decoding, evaluating or encoding gives other bytes than before.
+const CODE_VERSION: u32 = 1;

@@ -1,0 +1,790 @@
+//! The reader's loop: steps in, flushes out, scans and chores beside them.
+//!
+//! Nothing in the loop waits for the store or the source but the futures that it selects on: a slow disk makes no
+//! late flush.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
+use onair_log::{Durability, EventLog, Flush, LogError};
+use onair_model::parts::split;
+use onair_model::plant::{Bug, failpoint, planted};
+use onair_model::{Body, Bucket, Sum};
+use onair_store::checkpoint::{Checkpoint, EpochState, FeedCheckpoint, Fingerprint, Held, read};
+use onair_store::lease::HeldLease;
+use onair_store::{CellKey, ShardStore};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::change::{KeyChange, Step};
+use crate::chores::{self, Chores, Done, Request};
+use crate::clock;
+use crate::config::ReaderConfig;
+use crate::reader::{Before, Begun, Common, Ended, ReaderError, burn};
+use crate::resume::{Cause, remember};
+use crate::scan::{self, Scan, ScanError, Sorted, Window, sort};
+use crate::sequence::{CutKind, Sequence};
+use crate::source::Source;
+use crate::status::{Phase, Status};
+use crate::stream::{Stream, StreamError};
+
+/// Steps taken from the stream before flushes and chores are looked at again.
+const DRAIN_MAX: usize = 256;
+
+/// Bytes of keys and rows in one log entry; larger records go in parts.
+const PART_BYTES: usize = 512 << 10;
+
+/// Checkpoints that wait for the heads to pass them.
+const CANDIDATES_MAX: usize = 64;
+
+/// What the loop works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Resources<'a> {
+    pub(crate) config: &'a ReaderConfig,
+    pub(crate) source: &'a Arc<dyn Source>,
+    pub(crate) log: &'a Arc<dyn EventLog>,
+    pub(crate) store: &'a Arc<dyn ShardStore>,
+    pub(crate) status: &'a watch::Sender<Status>,
+}
+
+pub(crate) struct Steady<'a> {
+    with: Resources<'a>,
+    common: Common,
+    stream: Stream,
+    sequence: Sequence,
+    prints: VecDeque<Fingerprint>,
+    /// Set while the epoch has not been stated yet: nothing is flushed.
+    opening: Option<Vec<Vec<Option<Before>>>>,
+    /// A scan took away too much; the next one must agree.
+    held: bool,
+    scan: Option<Scanning>,
+    scan_due: Option<Instant>,
+    flush: Option<BoxFuture<'static, Result<(), LogError>>>,
+    flush_begun: Instant,
+    full_wanted: bool,
+    /// The state that the flush under way makes durable.
+    flushing: Option<Checkpoint>,
+    candidates: VecDeque<Checkpoint>,
+    lease: Option<HeldLease>,
+    checkpoint: Option<Held<Checkpoint>>,
+    chores: Option<BoxFuture<'static, Result<Done, Ended>>>,
+    forks: u32,
+    xa_since: Option<Instant>,
+    scanned: Arc<AtomicU64>,
+    counts: Counts,
+}
+
+/// Keys that came on air, changed and went off air since the last tick.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    on: u64,
+    changed: u64,
+    off: u64,
+}
+
+impl Counts {
+    fn take(&mut self, change: &KeyChange) {
+        match (&change.before, &change.after) {
+            (None, _) => self.on += 1,
+            (Some(_), Some(_)) => self.changed += 1,
+            (Some(_), None) => self.off += 1,
+        }
+    }
+}
+
+/// A scan under way, or done and waiting for the stream.
+struct Scanning {
+    purpose: Purpose,
+    feeds: Vec<usize>,
+    windows: Vec<Window>,
+    running: Option<BoxFuture<'static, Result<Vec<Scan>, ScanError>>>,
+    found: Vec<Scan>,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    /// The epoch's first content.
+    Opening,
+    /// To see that all is well.
+    Reconcile,
+    /// The merger asked for buckets of a feed.
+    Restate(Vec<Request>),
+}
+
+enum Event {
+    Flushed(Result<(), LogError>),
+    Tick,
+    Chores(Result<Done, Ended>),
+    Scanned(Result<Vec<Scan>, ScanError>),
+    Due,
+    Step(Result<Step, StreamError>),
+}
+
+impl<'a> Steady<'a> {
+    pub(crate) fn new(with: Resources<'a>, begun: Begun, lease: HeldLease) -> Self {
+        let Begun {
+            common,
+            stream,
+            sequence,
+            prints,
+            opening,
+        } = begun;
+        Steady {
+            with,
+            checkpoint: common.checkpoint.clone(),
+            common,
+            stream,
+            sequence,
+            prints,
+            opening,
+            held: false,
+            scan: None,
+            scan_due: with
+                .config
+                .settings
+                .scan_period
+                .map(|period| Instant::now() + period),
+            flush: None,
+            flush_begun: Instant::now() - with.config.settings.flush_interval,
+            full_wanted: true,
+            flushing: None,
+            candidates: VecDeque::new(),
+            lease: Some(lease),
+            chores: None,
+            forks: 0,
+            xa_since: None,
+            scanned: Arc::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Runs until something ends it. In this order: stop, what was flushed, the second's tick, chores, a scan's end,
+    /// a flush that is due, the stream.
+    pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Ended {
+        if self.opening.is_some() {
+            self.begin_scan(Purpose::Opening, (0..self.common.feeds.len()).collect());
+        } else {
+            self.say(Phase::Following, "");
+        }
+        let mut tick = tokio::time::interval(self.with.config.settings.full_cut_every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.flush_due();
+            let may_read = self.sequence.pending_bytes() < self.with.config.settings.pending_max;
+            let scanning = self.scan.as_mut().and_then(|scan| scan.running.as_mut());
+            let event = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return self.finish().await,
+                Some(done) = OptionFuture::from(self.flush.as_mut()) => Event::Flushed(done),
+                _ = tick.tick() => Event::Tick,
+                Some(done) = OptionFuture::from(self.chores.as_mut()) => Event::Chores(done),
+                Some(done) = OptionFuture::from(scanning) => Event::Scanned(done),
+                () = tokio::time::sleep_until(due.unwrap_or(self.flush_begun)), if due.is_some() => Event::Due,
+                step = self.stream.next(), if may_read => Event::Step(step),
+            };
+            if let Err(ended) = self.handle(event).await {
+                return ended;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        match event {
+            Event::Flushed(done) => {
+                self.flush = None;
+                done?;
+                let known = |candidate: &Checkpoint| {
+                    self.checkpoint
+                        .as_ref()
+                        .is_some_and(|held| !candidate.replaces(&held.value))
+                };
+                if let Some(candidate) = self.flushing.take().filter(|candidate| !known(candidate))
+                {
+                    if self.candidates.len() == CANDIDATES_MAX {
+                        self.candidates.pop_front();
+                    }
+                    self.candidates.push_back(candidate);
+                }
+            }
+            Event::Tick => self.tick()?,
+            Event::Chores(done) => {
+                self.chores = None;
+                self.chores_done(done?)?;
+            }
+            Event::Scanned(found) => {
+                let found = found?;
+                if let Some(scan) = &mut self.scan {
+                    scan.running = None;
+                    scan.found = found;
+                }
+            }
+            Event::Due => {}
+            Event::Step(step) => {
+                self.take(step?)?;
+                for _ in 0..DRAIN_MAX {
+                    match self.stream.try_next()? {
+                        Some(step) => self.take(step)?,
+                        None => break,
+                    }
+                }
+            }
+        }
+        self.use_scan().await?;
+        self.flush_if_due();
+        Ok(())
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), Ended> {
+        match step {
+            Step::Transaction(transaction) => {
+                remember(&mut self.prints, &transaction);
+                let changes = transaction.changes.iter().flat_map(|(_, changes)| changes);
+                changes.for_each(|change| self.counts.take(change));
+                if let Some(scan) = &mut self.scan {
+                    for (feed, changes) in &transaction.changes {
+                        let Some(at) = scan.feeds.iter().position(|scanned| scanned == feed) else {
+                            continue;
+                        };
+                        changes
+                            .iter()
+                            .for_each(|change| scan.windows[at].touch(change));
+                    }
+                }
+                self.sequence
+                    .transaction(transaction)
+                    .map_err(|full| Ended::Epoch(Cause::new(full.to_string())))
+            }
+            Step::Barrier { reason, .. } => Err(Ended::Epoch(Cause::new(reason))),
+            Step::Heartbeat => {
+                self.sequence.attest(clock::unix_micros());
+                Ok(())
+            }
+        }
+    }
+
+    // --- flushes
+
+    fn flush_due(&self) -> Option<Instant> {
+        let waits = self.opening.is_none() && self.flush.is_none() && self.sequence.has_pending();
+        waits.then(|| self.flush_begun + self.with.config.settings.flush_interval)
+    }
+
+    fn flush_if_due(&mut self) {
+        if self.opening.is_some() || self.flush.is_some() {
+            return;
+        }
+        if self.full_wanted {
+            self.full_wanted = false;
+            self.begin_flush(CutKind::Full);
+        } else if self.flush_due().is_some_and(|due| due <= Instant::now()) {
+            self.begin_flush(CutKind::Partial);
+        }
+    }
+
+    fn begin_flush(&mut self, kind: CutKind) {
+        let flushes = self.sequence.flush(kind);
+        if kind == CutKind::Full {
+            self.flushing = self.candidate();
+        }
+        self.append(flushes);
+    }
+
+    /// Appends after whatever is under way.
+    fn append(&mut self, flushes: Vec<Flush>) {
+        failpoint("flush");
+        self.flush_begun = Instant::now();
+        let before = self.flush.take();
+        let log = Arc::clone(self.with.log);
+        let run = async move {
+            if let Some(before) = before {
+                before.await?;
+            }
+            for flush in flushes {
+                log.append(in_parts(flush)).await?;
+            }
+            Ok(())
+        }
+        .boxed();
+        self.flush = Some(run);
+    }
+
+    /// The state as it is now, for a checkpoint; none while a prepared XA transaction is open, whose rows are known
+    /// only from before.
+    fn candidate(&mut self) -> Option<Checkpoint> {
+        if self.stream.has_open_xa() && !planted(Bug::CheckpointPastXa) {
+            return None;
+        }
+        Some(Checkpoint {
+            version: self.sequence.version(),
+            commit_time: self.sequence.commit_time(),
+            executed: self.sequence.executed().clone(),
+            server: self.common.now.server.clone(),
+            plan: self.common.plan,
+            lost_tail: self.sequence.lost_tail(),
+            feeds: self
+                .common
+                .feeds
+                .iter()
+                .enumerate()
+                .map(|(index, feed)| {
+                    let mark = self.sequence.mark(index);
+                    FeedCheckpoint {
+                        feed: Arc::clone(&feed.config.name),
+                        buckets: mark
+                            .buckets
+                            .iter()
+                            .map(|bucket| (bucket.d, bucket.sum))
+                            .collect(),
+                        gtid: mark.gtid,
+                        proven: mark.proven,
+                    }
+                })
+                .collect(),
+            fingerprints: self.prints.iter().copied().collect(),
+        })
+    }
+
+    // --- chores
+
+    fn tick(&mut self) -> Result<(), Ended> {
+        self.full_wanted = self.opening.is_none();
+        let counts = std::mem::take(&mut self.counts);
+        self.with.status.send_modify(|status| {
+            status.version = Some(self.sequence.version());
+            status.scanned = self.scanned.load(Ordering::Relaxed);
+            status.on += counts.on;
+            status.changed += counts.changed;
+            status.off += counts.off;
+        });
+        if self.stream.has_open_xa() {
+            let since = *self.xa_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > self.with.config.settings.xa_patience {
+                return Err(Ended::Epoch(Cause::new(
+                    "an XA transaction stayed prepared for too long; its rows are read again",
+                )));
+            }
+        } else {
+            self.xa_since = None;
+        }
+        if self.scan.is_none() && self.scan_due.is_some_and(|due| due <= Instant::now()) {
+            self.begin_scan(Purpose::Reconcile, (0..self.common.feeds.len()).collect());
+        }
+        if self.chores.is_none()
+            && let Some(lease) = self.lease.take()
+        {
+            let durable = self.with.log.durability() == Durability::Durable;
+            let candidates = if durable {
+                self.candidates.drain(..).next_back().into_iter().collect()
+            } else {
+                self.candidates.iter().cloned().collect()
+            };
+            let chores = Chores {
+                source: Arc::clone(&self.with.config.source),
+                feeds: self
+                    .common
+                    .feeds
+                    .iter()
+                    .map(|feed| Arc::clone(&feed.config.name))
+                    .collect(),
+                beat: !self.with.config.settings.lease_patience.is_zero(),
+                lease,
+                durable,
+                candidates,
+                checkpoint: self.checkpoint.clone(),
+                asks: self.opening.is_none() && self.scan.is_none(),
+            };
+            self.chores = Some(chores::run(Arc::clone(self.with.store), chores).boxed());
+        }
+        Ok(())
+    }
+
+    fn chores_done(&mut self, done: Done) -> Result<(), Ended> {
+        self.lease = Some(done.lease);
+        if done.saved.is_some() {
+            self.checkpoint.clone_from(&done.saved);
+        }
+        if let Some(Held { value: saved, .. }) = &self.checkpoint {
+            self.candidates
+                .retain(|candidate| !saved.executed.contains_set(&candidate.executed));
+            let version = saved.version;
+            self.with
+                .status
+                .send_modify(|status| status.checkpoint = Some(version));
+        }
+        if done.requests.is_empty() || self.scan.is_some() || self.opening.is_some() {
+            return Ok(());
+        }
+        if done
+            .requests
+            .iter()
+            .any(|request| request.held.value == "fork")
+        {
+            self.forks += 1;
+            if self.forks > 1 {
+                return Err(Ended::Epoch(Cause::new(
+                    "a bucket's chain forked a second time",
+                )));
+            }
+        }
+        let mut feeds: Vec<usize> = done.requests.iter().map(|request| request.feed).collect();
+        feeds.dedup();
+        info!(
+            requests = done.requests.len(),
+            "the merger asks for buckets again"
+        );
+        self.begin_scan(Purpose::Restate(done.requests), feeds);
+        Ok(())
+    }
+
+    // --- scans
+
+    fn begin_scan(&mut self, purpose: Purpose, feeds: Vec<usize>) {
+        failpoint("scan");
+        let source = Arc::clone(self.with.source);
+        let settings = self.with.config.settings.scan;
+        let delivered = self.sequence.executed().clone();
+        self.scanned.store(0, Ordering::Relaxed);
+        let progress = Arc::clone(&self.scanned);
+        let wanted: Vec<_> = feeds
+            .iter()
+            .map(|feed| Arc::clone(&self.common.feeds[*feed]))
+            .collect();
+        let running = async move {
+            let mut found = Vec::with_capacity(wanted.len());
+            for feed in wanted {
+                found.push(
+                    scan::scan(
+                        &*source,
+                        feed,
+                        delivered.clone(),
+                        settings,
+                        Arc::clone(&progress),
+                    )
+                    .await?,
+                );
+            }
+            Ok(found)
+        };
+        if !self.held {
+            let phase = if matches!(purpose, Purpose::Opening) {
+                Phase::Opening
+            } else {
+                Phase::Following
+            };
+            self.say(phase, "scanning");
+        }
+        self.scan_due = self
+            .with
+            .config
+            .settings
+            .scan_period
+            .map(|period| Instant::now() + period);
+        self.scan = Some(Scanning {
+            purpose,
+            windows: feeds.iter().map(|_| Window::open()).collect(),
+            feeds,
+            running: Some(running.boxed()),
+            found: Vec::new(),
+        });
+    }
+
+    /// Uses a finished scan once the stream has delivered everything that it may show.
+    async fn use_scan(&mut self) -> Result<(), Ended> {
+        let Some(scan) = &mut self.scan else {
+            return Ok(());
+        };
+        if scan.running.is_some() {
+            return Ok(());
+        }
+        let reached = scan
+            .found
+            .iter()
+            .all(|found| self.sequence.executed().contains_set(&found.high));
+        if planted(Bug::WindowClosedAtHigh) {
+            scan.windows.iter_mut().for_each(Window::reached_high);
+        }
+        if !reached {
+            return Ok(());
+        }
+        let Some(scan) = self.scan.take() else {
+            return Ok(());
+        };
+        let mut contents = Vec::with_capacity(scan.feeds.len());
+        for ((feed, window), found) in scan.feeds.iter().zip(scan.windows).zip(scan.found) {
+            if found.replaced > 0 {
+                warn!(feed = %self.common.feeds[*feed].config.name, values = found.replaced, "text with bytes that its character set does not have is shown as U+FFFD");
+            }
+            contents.push((
+                *feed,
+                sort(&self.common.feeds[*feed], window.merge(found.rows)),
+            ));
+        }
+        match scan.purpose {
+            Purpose::Opening => self.opened(contents),
+            Purpose::Reconcile => self.compared(contents, &[]).await,
+            Purpose::Restate(requests) => self.compared(contents, &requests).await,
+        }
+    }
+
+    /// States the new epoch's content.
+    fn opened(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
+        let Some(before) = self.opening.take() else {
+            return Ok(());
+        };
+        let mut flushes = Vec::new();
+        let agreed = self.held
+            && contents
+                .iter()
+                .all(|(feed, sorted)| self.sums(*feed) == sorted.sums);
+        for (feed, sorted) in &contents {
+            let held = &before[*feed];
+            let sums: Vec<Sum> = held
+                .iter()
+                .zip(&sorted.sums)
+                .map(|(held, now)| held.map_or(*now, |held| held.sum))
+                .collect();
+            let checked = self.with.config.settings.guard.check(&sums, &sorted.sums);
+            if let (Err(blast), false) = (checked, agreed) {
+                let name = &self.common.feeds[*feed].config.name;
+                error!(feed = %name, before = blast.before, after = blast.after, "the scan would take too many rows away: held until another scan agrees");
+                self.say(
+                    Phase::Held,
+                    &format!(
+                        "feed {name}: a scan leaves {} of {} rows; another one must agree",
+                        blast.after, blast.before
+                    ),
+                );
+                for (feed, sorted) in &contents {
+                    self.sequence.settle(*feed, &sorted.sums);
+                }
+                self.held = true;
+                self.opening = Some(before);
+                self.begin_scan(Purpose::Opening, (0..self.common.feeds.len()).collect());
+                return Ok(());
+            }
+        }
+        self.held = false;
+        let at = clock::unix_micros();
+        for (feed, sorted) in contents {
+            self.sequence.settle(feed, &sorted.sums);
+            self.sequence.prove(feed, at);
+            let marks = self.sequence.mark(feed);
+            let start = self.sequence.version().epoch().start();
+            let bodies = self.common.feeds[feed]
+                .config
+                .buckets
+                .all()
+                .zip(sorted.buckets)
+                .map(|(bucket, rows)| {
+                    let mark = marks.buckets[bucket.index()];
+                    let carried = before[feed][bucket.index()]
+                        .filter(|held| held.newest && held.sum == mark.sum && mark.d == start);
+                    let body = match carried {
+                        Some(held) => Body::Carry { old: held.d },
+                        None => Body::Replace { d: mark.d, rows },
+                    };
+                    (bucket, body)
+                });
+            let bodies = bodies.collect();
+            flushes.push(self.sequence.restate(feed, bodies));
+        }
+        failpoint("epoch stated");
+        self.append(flushes);
+        self.say(Phase::Following, "");
+        let proofs = self.common.feeds.len() as u64;
+        self.with
+            .status
+            .send_modify(|status| status.proofs += proofs);
+        Ok(())
+    }
+
+    fn sums(&self, feed: usize) -> Vec<Sum> {
+        self.sequence
+            .mark(feed)
+            .buckets
+            .iter()
+            .map(|bucket| bucket.sum)
+            .collect()
+    }
+
+    /// Compares what scans found with the chain; states requested buckets again.
+    async fn compared(
+        &mut self,
+        contents: Vec<(usize, Sorted)>,
+        requests: &[Request],
+    ) -> Result<(), Ended> {
+        let drifted = contents
+            .iter()
+            .position(|(feed, sorted)| self.sums(*feed) != sorted.sums);
+        if drifted.is_some() {
+            return self.drifted(contents).await;
+        }
+        self.held = false;
+        self.say(Phase::Following, "");
+        let at = clock::unix_micros();
+        let mut flushes = self.sequence.flush(CutKind::Partial);
+        for (feed, sorted) in contents {
+            self.sequence.prove(feed, at);
+            self.with.status.send_modify(|status| status.proofs += 1);
+            let marks = self.sequence.mark(feed);
+            let mut rows = sorted.buckets;
+            let bodies: Vec<(Bucket, Body)> = requests
+                .iter()
+                .filter(|request| request.feed == feed)
+                .map(|request| {
+                    let rows = std::mem::take(&mut rows[request.bucket.index()]);
+                    (
+                        request.bucket,
+                        Body::Replace {
+                            d: marks.buckets[request.bucket.index()].d,
+                            rows,
+                        },
+                    )
+                })
+                .collect();
+            if !bodies.is_empty() {
+                flushes.push(self.sequence.restate(feed, bodies));
+            }
+        }
+        self.append(flushes);
+        if !requests.is_empty() {
+            chores::answered(&**self.with.store, &self.common.feeds, requests).await?;
+        }
+        self.full_wanted = true;
+        Ok(())
+    }
+
+    /// The table is not what the chain says: the epoch was false. The next one opens from this same scan.
+    async fn drifted(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
+        for (feed, sorted) in &contents {
+            let name = &self.common.feeds[*feed].config.name;
+            let now = self.sums(*feed);
+            let buckets = now
+                .iter()
+                .zip(&sorted.sums)
+                .filter(|(chain, scan)| chain != scan)
+                .count();
+            if buckets > 0 {
+                error!(feed = %name, buckets, version = %self.sequence.version(), "drift: the table is not what the chain says");
+            }
+            if let Err(blast) = self.with.config.settings.guard.check(&now, &sorted.sums)
+                && !self.held
+            {
+                self.held = true;
+                self.say(
+                    Phase::Held,
+                    &format!(
+                        "feed {name}: a scan leaves {} of {} rows; another one must agree",
+                        blast.after, blast.before
+                    ),
+                );
+                self.begin_scan(Purpose::Reconcile, (0..self.common.feeds.len()).collect());
+                return Ok(());
+            }
+        }
+        self.held = false;
+        let mut flushes = self.sequence.flush(CutKind::Partial);
+        let marks: Vec<_> = (0..self.common.feeds.len())
+            .map(|feed| self.sequence.mark(feed))
+            .collect();
+        let key = CellKey::Epoch(Arc::clone(&self.with.config.source));
+        let burned = read::<EpochState>(&**self.with.store, &key).await?;
+        let highest = burned
+            .as_ref()
+            .map_or(self.sequence.version().epoch(), |held| held.value.epoch);
+        let epoch = highest
+            .max(self.sequence.version().epoch())
+            .next()
+            .ok_or(Ended::Final(ReaderError::EpochsFull))?;
+        let reason = "a scan found drift".to_owned();
+        let state = EpochState {
+            epoch,
+            server: self.common.now.server.clone(),
+            executed: self.sequence.executed().clone(),
+            plan: self.common.plan,
+            reason: reason.clone(),
+        };
+        burn(
+            &**self.with.store,
+            &self.with.config.source,
+            burned.as_ref(),
+            &state,
+        )
+        .await?;
+        info!(%epoch, reason, "an epoch is opened");
+        self.with.status.send_modify(|status| status.epochs += 1);
+        self.sequence.begin_epoch(epoch, false);
+        let at = clock::unix_micros();
+        let mut contents: Vec<Option<Sorted>> = {
+            let mut by_feed: Vec<Option<Sorted>> = self.common.feeds.iter().map(|_| None).collect();
+            for (feed, sorted) in contents {
+                by_feed[feed] = Some(sorted);
+            }
+            by_feed
+        };
+        for (feed, marks) in marks.iter().enumerate() {
+            let mut found = contents[feed].take();
+            if let Some(sorted) = &found {
+                self.sequence.settle(feed, &sorted.sums);
+                self.sequence.prove(feed, at);
+            }
+            let bodies = self.common.feeds[feed].config.buckets.all().map(|bucket| {
+                let mark = marks.buckets[bucket.index()];
+                let body = match &mut found {
+                    Some(sorted) if sorted.sums[bucket.index()] != mark.sum => Body::Replace {
+                        d: epoch.start(),
+                        rows: std::mem::take(&mut sorted.buckets[bucket.index()]),
+                    },
+                    _ => Body::Carry { old: mark.d },
+                };
+                (bucket, body)
+            });
+            let bodies = bodies.collect();
+            flushes.push(self.sequence.restate(feed, bodies));
+        }
+        self.candidates.clear();
+        self.flushing = None;
+        self.append(flushes);
+        self.say(Phase::Following, "");
+        Ok(())
+    }
+
+    /// Everything delivered goes to the log before we end.
+    async fn finish(mut self) -> Ended {
+        if self.opening.is_none() {
+            let flushes = self.sequence.flush(CutKind::Full);
+            self.append(flushes);
+            if let Some(flush) = self.flush.take()
+                && let Err(error) = flush.await
+            {
+                warn!(error = %error, "the last flush is not in the log; the next start derives it again");
+            }
+        }
+        Ended::Shutdown
+    }
+
+    fn say(&self, phase: Phase, detail: &str) {
+        self.with.status.send_modify(|status| {
+            status.phase = phase;
+            detail.clone_into(&mut status.detail);
+        });
+    }
+}
+
+/// A flush whose large records are cut into parts.
+fn in_parts(flush: Flush) -> Flush {
+    let Flush { feed, records, cut } = flush;
+    let records = records
+        .into_iter()
+        .flat_map(|(bucket, record)| {
+            split(record, PART_BYTES)
+                .into_iter()
+                .map(move |part| (bucket, part))
+        })
+        .collect();
+    Flush { feed, records, cut }
+}

@@ -1,0 +1,170 @@
+//! Planted bugs: places where the proofs can leave a rule out, to see that leaving it out is noticed.
+//!
+//! Without the feature `plant` every question here is a constant `false` and compiles away.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A rule that can be left out.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Bug { $($(#[$doc])* $name,)* }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Bug] = &[$(Bug::$name,)*];
+
+            /// Its name on the command line.
+            pub const fn name(self) -> &'static str {
+                match self { $(Bug::$name => $text,)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// fold: a record of an older epoch is applied as if it were of ours.
+    OlderEpochTaken = "older-epoch-taken",
+    /// fold: a commit of a newer epoch is taken without Replace or Carry.
+    NewerEpochTaken = "newer-epoch-taken",
+    /// fold: a record whose `prev` lies above ours is folded over the hole.
+    GapIgnored = "gap-ignored",
+    /// fold: a new commit at or below `through` is taken.
+    LateCommitTaken = "late-commit-taken",
+    /// fold: digest and count after a fold are not compared.
+    DigestUnchecked = "digest-unchecked",
+    /// fold: a duplicate whose last version is ours is not compared.
+    DuplicateUnchecked = "duplicate-unchecked",
+    /// fold: `claimed` does not rise when a record names data that we lack.
+    ClaimForgotten = "claim-forgotten",
+    /// fold: commits that we have are applied again instead of being skipped.
+    CommitsRepeated = "commits-repeated",
+    /// fold: a Replace below our data version is adopted.
+    ReplaceBackwards = "replace-backwards",
+    /// fold: a Replace above our data version but at or below `through` is adopted.
+    ReplaceLate = "replace-late",
+    /// fold: a Carry is taken by a bucket at another state.
+    CarryUnchecked = "carry-unchecked",
+    /// parts: a set is given on before all of it is there.
+    PartsIncomplete = "parts-incomplete",
+    /// cut: a partial cut is taken over a hole.
+    CutHoleTaken = "cut-hole-taken",
+    /// cut: a partial cut is taken into another epoch.
+    CutEpochCrossed = "cut-epoch-crossed",
+    /// cut: a cut of our version with another digest is not noticed.
+    CutUnchecked = "cut-unchecked",
+    /// publish: buckets short of the vector are published.
+    VectorUnchecked = "vector-unchecked",
+    /// publish: commits after the cut are not held back.
+    LaterNotHeld = "later-not-held",
+    /// publish: the sums are not compared.
+    SumUnchecked = "sum-unchecked",
+    /// publish: a later epoch is shown whatever its executed set.
+    ContainmentUnchecked = "containment-unchecked",
+    /// frame: one that spans a Replace is not marked exact.
+    ExactForgotten = "exact-forgotten",
+    /// frame: a key whose net change is nothing is left out.
+    NetNothingDropped = "net-nothing-dropped",
+    /// frame: digest and count at its end are not compared.
+    FrameUnchecked = "frame-unchecked",
+    /// frame: applied to a replica before its range.
+    FrameRangeIgnored = "frame-range-ignored",
+    /// decoder: the second change of a transaction to one bucket is dropped.
+    SiblingDropped = "sibling-dropped",
+    /// reader: a cut is written without the buckets whose records went before it.
+    CutRecordsForgotten = "cut-records-forgotten",
+    /// reader: fingerprints are not compared on resume.
+    FingerprintSkipped = "fingerprint-skipped",
+    /// scan: only keys touched up to `high` are taken from the stream.
+    WindowClosedAtHigh = "window-closed-at-high",
+    /// decoder: signed integers are read as unsigned.
+    SignLost = "sign-lost",
+    /// sdk: chunks of two versions are put into one snapshot.
+    ChunksSpliced = "chunks-spliced",
+    /// server: resuming starts one frame too late.
+    ResumeOffByOne = "resume-off-by-one",
+    /// decoder: an Off is lost.
+    OffLost = "off-lost",
+    /// sdk and server: a digest that differs is accepted.
+    DigestIgnored = "digest-ignored",
+    /// reader: the checkpoint passes an open XA PREPARE.
+    CheckpointPastXa = "checkpoint-past-xa",
+}
+
+#[cfg(feature = "plant")]
+mod active {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Bug;
+
+    static PROCESS: AtomicU64 = AtomicU64::new(0);
+
+    thread_local! {
+        static THREAD: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Plants bugs for the whole process.
+    pub fn plant(bugs: &[Bug]) {
+        PROCESS.store(mask(bugs), Ordering::Relaxed);
+    }
+
+    /// Runs `f` with bugs planted on this thread.
+    pub fn with<T>(bugs: &[Bug], f: impl FnOnce() -> T) -> T {
+        let before = THREAD.replace(mask(bugs));
+        let result = f();
+        THREAD.set(before);
+        result
+    }
+
+    static FAIL: std::sync::Mutex<Option<(String, u32)>> = std::sync::Mutex::new(None);
+
+    /// Ends the process when the named failpoint is reached for the `hits`th time.
+    pub fn fail_at(name: &str, hits: u32) {
+        if let Ok(mut fail) = FAIL.lock() {
+            *fail = Some((name.to_owned(), hits));
+        }
+    }
+
+    pub(super) fn reach(name: &str) {
+        if let Ok(mut fail) = FAIL.lock()
+            && let Some((wanted, hits)) = &mut *fail
+            && wanted == name
+        {
+            *hits = hits.saturating_sub(1);
+            if *hits == 0 {
+                std::process::abort();
+            }
+        }
+    }
+
+    fn mask(bugs: &[Bug]) -> u64 {
+        bugs.iter().fold(0, |mask, bug| mask | 1 << (*bug as u64))
+    }
+
+    pub(super) fn planted(bug: Bug) -> bool {
+        (PROCESS.load(Ordering::Relaxed) | THREAD.get()) & (1 << (bug as u64)) != 0
+    }
+}
+
+#[cfg(feature = "plant")]
+pub use active::{fail_at, plant, with};
+
+/// A place where a test may end the process as if by `kill -9`.
+#[inline]
+pub fn failpoint(name: &'static str) {
+    #[cfg(feature = "plant")]
+    active::reach(name);
+    #[cfg(not(feature = "plant"))]
+    let _ = name;
+}
+
+/// Whether a rule is left out here.
+#[inline]
+pub fn planted(bug: Bug) -> bool {
+    #[cfg(feature = "plant")]
+    return active::planted(bug);
+    #[cfg(not(feature = "plant"))]
+    {
+        let _ = bug;
+        false
+    }
+}

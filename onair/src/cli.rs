@@ -1,0 +1,242 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client;
+use crate::config::units::parse_duration;
+
+/// The live set of a MySQL table in the memory of every process that needs it, proven at each commit.
+#[derive(Debug, Parser)]
+#[command(name = "onair", version = crate::VERSION, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 absent or different, 4 unreachable, 5 refused for safety.\n\nBegin with:\n  onair up                 everything in one process, with a built-in demo table\n  onair watch room         its live set, as it changes"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run everything in one process: reader, log, merger, store and server
+    Up(Box<UpArgs>),
+    /// Follow a feed: what comes on air, changes, goes off
+    Watch(WatchArgs),
+    /// Rows by their keys
+    Get(GetArgs),
+    /// All rows of a feed in key order
+    Dump(DumpArgs),
+    /// How a server, its feeds and the roles behind it are
+    Status(StatusArgs),
+    /// Check a database for everything that OnAir needs of it
+    Doctor(DoctorArgs),
+    /// A feed's row as .proto text
+    Schema(SchemaArgs),
+    /// Check or show the configuration
+    Config(ConfigArgs),
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Configuration file; see `onair config schema` and docs/configuration.md
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mysql", "table", "live_when", "columns", "buckets", "feed"])]
+    pub config: Option<PathBuf>,
+    /// The database, e.g. mysql://onair@db.example:3306; the password may come from ONAIR_SOURCE_PASSWORD
+    #[arg(long, value_name = "URL")]
+    pub mysql: Option<String>,
+    /// The table, as database.table
+    #[arg(long, value_name = "DB.TABLE", requires_all = ["live_when", "columns"])]
+    pub table: Option<String>,
+    /// When a row is live: a predicate over one row in SQL, e.g. 'live_status = 1'
+    #[arg(long, value_name = "SQL", requires = "table")]
+    pub live_when: Option<String>,
+    /// Columns that clients get, e.g. uid,area_id,title
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', requires = "table")]
+    pub columns: Vec<String>,
+    /// Buckets of the feed [default: 16]
+    #[arg(long, value_name = "N", requires = "table")]
+    pub buckets: Option<String>,
+    /// The feed's name [default: the table's]
+    #[arg(long, value_name = "NAME", requires = "table")]
+    pub feed: Option<String>,
+}
+
+/// `up`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair up\n  onair up --mysql mysql://onair@127.0.0.1:3306 --table live.room \\\n      --live-when 'live_status = 1' --columns uid,area_id,title,live_time\n  onair up --config onair.toml --json\n\nWithout a database the source is a built-in demo: table live.room, feed room."
+)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Where data is kept [default: ./onair-data; the demo's goes with it]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Empty the data directory first, after asking
+    #[arg(long)]
+    pub reset: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Address of the gRPC service; port 0 is chosen and printed [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// End after this long, e.g. 30s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub r#for: Option<Duration>,
+    /// One line of JSON when ready and one at the end, instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// error, warn, info, debug, trace or off [default: warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Rows of the demo's table [default: 100000]
+    #[arg(long, value_name = "N", conflicts_with = "mysql")]
+    pub demo_rows: Option<String>,
+    /// Transactions a second of the demo [default: 300]
+    #[arg(long, value_name = "N", conflicts_with = "mysql")]
+    pub demo_rate: Option<String>,
+    /// Seed of the demo [default: 1]
+    #[arg(long, value_name = "N", conflicts_with = "mysql")]
+    pub demo_seed: Option<String>,
+}
+
+/// Which server, and in which form.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// The server
+    #[arg(long, value_name = "URL", env = "ONAIR_SERVER", default_value = client::DEFAULT)]
+    pub server: String,
+    /// JSON, as in docs/json.md
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair watch room\n  onair watch room --json --for 10s | jq -c .on\n  onair watch room --json --from 1-1842\n  onair watch room --until-gtid 3E11FA47-71CA-11E1-9E33-C80AA9429562:57\n\n--from goes on after a version that you hold: the first step then is the change since it, if the\nserver still has it, else the whole set with the reason."
+)]
+pub struct WatchArgs {
+    /// The feed
+    pub feed: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// Go on after this version, e.g. 1-1842
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<String>,
+    /// End after this long, e.g. 30s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub r#for: Option<Duration>,
+    /// End as soon as this transaction (or set) is contained
+    #[arg(long, value_name = "GTID")]
+    pub until_gtid: Option<String>,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair get room 42\n  onair get room 42 43 44 --json\n  onair get seats eu,7        a key of two columns\n\nExit code 3: one of the keys is not live."
+)]
+pub struct GetArgs {
+    /// The feed
+    pub feed: String,
+    /// Keys; the columns of one key are separated by commas (or a JSON array), binary ones in base64
+    #[arg(required = true, allow_negative_numbers = true)]
+    pub keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `dump`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair dump room | head\n  onair dump room --json > room.jsonl"
+)]
+pub struct DumpArgs {
+    /// The feed
+    pub feed: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair status\n  onair status --server http://10.0.0.7:7400 --json | jq '.feeds[0].age_ms'"
+)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair doctor --config onair.toml\n  onair doctor --mysql mysql://onair@127.0.0.1:3306 --table live.room \\\n      --live-when 'live_status = 1' --columns uid,title --json\n\nExit code 1: a check failed."
+)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// JSON, as in docs/json.md
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  onair schema room > room.proto")]
+pub struct SchemaArgs {
+    /// The feed
+    pub feed: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `config`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair config check onair.toml\n  onair config show onair.toml\n  onair config schema > onair.schema.json"
+)]
+pub struct ConfigArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: ConfigVerb,
+}
+
+/// What to do with a configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Say everything that is wrong with it; nothing is connected to
+    #[command(after_help = "Example:\n  onair config check onair.toml")]
+    Check {
+        /// The file; without one, the environment alone
+        file: Option<PathBuf>,
+    },
+    /// The effective values and where each came from, secrets as ***
+    #[command(
+        after_help = "Example:\n  ONAIR_SERVER_LISTEN=0.0.0.0:7400 onair config show onair.toml"
+    )]
+    Show {
+        /// The file; without one, the environment alone
+        file: Option<PathBuf>,
+        /// JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// A JSON Schema of the file, for editors
+    #[command(after_help = "Example:\n  onair config schema > onair.schema.json")]
+    Schema,
+    /// The table of settings in docs/configuration.md
+    #[command(hide = true)]
+    Table,
+}

@@ -1,0 +1,178 @@
+//! Every setting: its name, what it looks like, where it goes, what it is for. The file, the environment, the
+//! command line, `config show`, the JSON Schema and the table in docs/configuration.md are all made of this list.
+
+use super::Config;
+use super::units::{self, Kind};
+
+/// One setting.
+pub struct Setting {
+    /// `section.key`, or a key outside of any section.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub kind: Kind,
+    /// What it is for, in a line.
+    pub doc: &'static str,
+    /// Whether its value must not be shown.
+    pub secret: Secret,
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) get: fn(&Config) -> String,
+}
+
+/// What of a value must not be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// Nothing.
+    No,
+    /// The password of a URL.
+    InUrl,
+    /// All of it; it may not stand in the file either.
+    Whole,
+}
+
+impl std::fmt::Debug for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setting")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("ONAIR_{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// Section (empty: none) and key.
+    pub fn split(&self) -> (&'static str, &'static str) {
+        self.name.rsplit_once('.').unwrap_or(("", self.name))
+    }
+
+    /// Its value as it may be shown.
+    pub fn shown(&self, config: &Config) -> String {
+        let value = (self.get)(config);
+        match self.secret {
+            Secret::No => value,
+            Secret::InUrl => redact(&value),
+            Secret::Whole if value.is_empty() => value,
+            Secret::Whole => "***".to_owned(),
+        }
+    }
+}
+
+/// A URL without its password. Whatever may be one goes: a password with an `@` or a `/` in it that should have been
+/// written in another form too.
+pub fn redact(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let Some((login, place)) = rest.rsplit_once('@') else {
+        return url.to_owned();
+    };
+    match login.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:***@{place}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Log levels by their names.
+pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
+const FORMATS: &[&str] = &["text", "json"];
+
+macro_rules! setting {
+    ($kind:ident $name:literal, $c:ident => $place:expr, $doc:literal) => {
+        setting!(Secret::No, $kind $name, $c => $place, $doc)
+    };
+    ($secret:expr, $kind:ident $name:literal, $c:ident => $place:expr, $doc:literal) => {
+        Setting {
+            name: $name,
+            kind: units::$kind::KIND,
+            doc: $doc,
+            secret: $secret,
+            set: |$c, text| {
+                $place = units::$kind::parse(text)?;
+                Ok(())
+            },
+            get: |$c| units::$kind::show(&$place),
+        }
+    };
+}
+
+const fn choice(mut setting: Setting, words: &'static [&'static str]) -> Setting {
+    setting.kind = Kind::Choice(words);
+    setting
+}
+
+/// All settings but those of feeds, in the order in which they are shown.
+pub static SETTINGS: &[Setting] = &[
+    setting!(optional_path "data_dir", c => c.data_dir, "Where the store's file and the log's tail stand. By default `onair-data` for a database; the demo has a directory of its own that goes with it."),
+    setting!(Secret::InUrl, optional_text "source.url", c => c.source.url, "The server to read: `mysql://user@host:port/db?ssl-mode=..`. Absent: the built-in demo."),
+    setting!(Secret::Whole, optional_text "source.password", c => c.source.password, "The account's password. Only from the environment; in the file use password_file."),
+    setting!(optional_path "source.password_file", c => c.source.password_file, "A file with the password; a newline at its end does not count."),
+    setting!(optional_number "source.server_id", c => c.source.server_id, "The id shown to the server when reading its binlog; by default a random one from 3,000,000,000 on."),
+    setting!(count "demo.rows", c => c.demo.rows, "Rows of the demo's table at its start."),
+    setting!(rate "demo.rate", c => c.demo.rate, "Transactions a second of the demo's workload; 0 is none."),
+    setting!(share "demo.live_share", c => c.demo.live_share, "Share of the demo's rows that is live."),
+    setting!(number "demo.seed", c => c.demo.seed, "Seed of the demo's rows and workload."),
+    setting!(text "server.listen", c => c.listen, "Address of the gRPC service; port 0 is chosen by the system and printed."),
+    setting!(count "server.clients_max", c => c.server.clients_max, "Subscribers of one feed at once."),
+    setting!(bytes "server.ring_bytes", c => c.server.ring_bytes, "Frames that a feed keeps for subscribers that lag or come back."),
+    setting!(bytes "server.request_bytes_max", c => c.server.request_bytes_max, "Largest request."),
+    setting!(count "server.streams_per_connection", c => c.server.streams_per_connection, "Streams on one connection."),
+    setting!(period "server.connection_age_max", c => c.server.connection_age_max, "Connections are told to go away after this long, so that load can move."),
+    setting!(interval "server.keepalive", c => c.server.keepalive, "HTTP/2 keep-alive: a connection that does not answer within twice this is closed."),
+    setting!(interval "server.progress", c => c.server.progress, "How often everybody hears that the content is still complete. At most a second."),
+    setting!(duration "server.lost_tail_wait", c => c.server.lost_tail_wait, "How long a later epoch that does not contain what is shown is waited for."),
+    setting!(duration "server.retry_after", c => c.server.retry_after, "Clients that are told to go away come back after about this long."),
+    setting!(duration "server.drain", c => c.server.drain, "How long streams get to end when the server stops."),
+    setting!(share "server.fanout_share", c => c.server.fanout_share, "Largest share of the processors that fan-out may take; frames are spaced accordingly."),
+    setting!(duration "reader.flush_interval", c => c.reader.flush_interval, "Least time between the beginnings of two flushes."),
+    setting!(interval "reader.full_cut_every", c => c.reader.full_cut_every, "How often age is attested and a full cut written."),
+    setting!(period "reader.scan_period", c => c.reader.scan_period, "Time between two reconciliation scans."),
+    setting!(count "reader.scan_parallel", c => c.reader.scan.parallel, "Connections of a scan at once."),
+    setting!(limit "reader.scan_rate_max", c => c.reader.scan.max_rate, "Rows a second of a scan at most."),
+    setting!(share "reader.guard_bucket_share_max", c => c.reader.guard.bucket_share_max, "Largest share of a bucket that a scan may take away before it is held."),
+    setting!(share "reader.guard_feed_share_max", c => c.reader.guard.feed_share_max, "Largest share of a feed that a scan may take away before it is held."),
+    setting!(number "reader.guard_rows_min", c => c.reader.guard.rows_min, "Rows that a scan may take away whatever the shares."),
+    setting!(bytes "reader.transaction_bytes_max", c => c.reader.limits.transaction_bytes, "Memory for the captured rows of open transactions; a larger one ends the epoch."),
+    setting!(count "reader.xa_open_max", c => c.reader.limits.xa_open_max, "XA transactions that may be prepared at once; more end the epoch."),
+    setting!(duration "reader.xa_patience", c => c.reader.xa_patience, "How long an XA transaction may stay prepared before the epoch ends."),
+    setting!(bytes "reader.pending_max", c => c.reader.pending_max, "Commits that wait for a flush before the binlog is not read on."),
+    setting!(duration "merger.fold_interval", c => c.merger.fold_interval, "Least time between two folds of a bucket."),
+    setting!(bytes "merger.fold_bytes", c => c.merger.fold_bytes, "A bucket with this much unfolded is folded at once."),
+    setting!(count "merger.deltas_max", c => c.merger.deltas_max, "A head with this many deltas gets them merged into one."),
+    setting!(share "merger.delta_share_max", c => c.merger.delta_share_max, "A base is written anew when its deltas have more than this share of its bytes."),
+    setting!(duration "merger.claim_patience", c => c.merger.claim_patience, "How long a bucket may lack data known to exist before the reader is asked to state it again."),
+    setting!(duration "merger.history_window", c => c.merger.history_window, "How long superseded segments are kept for reads of the past."),
+    setting!(interval "merger.history_every", c => c.merger.history_every, "How often a full cut is entered in the history index."),
+    setting!(bytes "log.memory.capacity", c => c.log_bytes, "Memory of the log, a feed."),
+    choice(
+        setting!(text "logging.level", c => c.logging.level, "What is logged, to standard error."),
+        LEVELS,
+    ),
+    choice(
+        setting!(text "logging.format", c => c.logging.format, "How it is logged."),
+        FORMATS,
+    ),
+];
+
+/// The keys of a `[[feed]]` with what they are for.
+pub const FEED_KEYS: &[(&str, &str, &str)] = &[
+    (
+        "name",
+        "text",
+        "The feed's name: letters, digits, `_`, `-` and `.`. Default: the table's.",
+    ),
+    (
+        "table",
+        "text",
+        "`database.table`; a table alone is one of the URL's database.",
+    ),
+    (
+        "live_when",
+        "text",
+        "The predicate over one row, as SQL text.",
+    ),
+    ("columns", "list of text", "Exported columns."),
+    ("buckets", "number", "Buckets, 1 to 1024. Default: 16."),
+];

@@ -1,0 +1,73 @@
+//! The command line: everything in one process, and verbs that read. The binary is [`main`].
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod exit;
+pub mod json;
+mod logging;
+mod output;
+mod source;
+mod system;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Verb};
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+/// Version and commit.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ONAIR_COMMIT"), ")");
+
+/// Runs the command line; its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Two crates bring a provider each; the one of ours is chosen before anybody asks. It cannot be set twice.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return report(&Failure::new(
+                Exit::Failed,
+                format!("threads cannot be started: {error}"),
+            ));
+        }
+    };
+    let done = runtime.block_on(run(cli));
+    // A task that hangs in a system call must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    match done {
+        Ok(()) => ExitCode::from(Exit::Done as u8),
+        Err(failure) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    if !failure.text.is_empty() {
+        eprintln!("onair: {failure}");
+    }
+    ExitCode::from(failure.exit as u8)
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    // https://no-color.org: present and not empty. A dumb terminal has none.
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let no_color = set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb");
+    let mut out = Output::new(no_color);
+    match cli.verb {
+        Verb::Up(args) => verbs::up::run(*args, &mut out).await,
+        Verb::Watch(args) => verbs::watch::run(args, &mut out).await,
+        Verb::Get(args) => verbs::get::run(args, &mut out).await,
+        Verb::Dump(args) => verbs::dump::run(args, &mut out).await,
+        Verb::Status(args) => verbs::status::run(args, &mut out).await,
+        Verb::Doctor(args) => verbs::doctor::run(args, &mut out).await,
+        Verb::Schema(args) => verbs::schema::run(args, &mut out).await,
+        Verb::Config(args) => verbs::config::run(args, &mut out),
+    }
+}

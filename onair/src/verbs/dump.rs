@@ -1,0 +1,51 @@
+//! `dump`: all rows of one verified version, in key order.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use onair_sdk::{Key, Raw};
+
+use super::{cells, damaged, header, heads};
+use crate::cli::DumpArgs;
+use crate::client::Server;
+use crate::exit::Failure;
+use crate::json::{self, KeyRow};
+use crate::output::{Output, Tone, ago, grouped};
+
+/// How long a feed may take to its first version.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(args: DumpArgs, out: &mut Output) -> Result<(), Failure> {
+    let server = Server::connect(&args.read.server).await?;
+    let (schema, _) = server.schema(&args.feed).await?;
+    let feed = server.replica(&args.feed, "onair dump", PATIENCE).await?;
+    let snapshot = feed.snapshot();
+    feed.close().await;
+    let mut rows: Vec<(&Key, &Raw)> = snapshot.iter().collect();
+    rows.sort_unstable_by(|a, b| a.0.cmp(b.0));
+    if args.read.json {
+        json::write_line(out, &header(&args.feed, &snapshot))?;
+        for (key, row) in rows {
+            json::write_line(out, &KeyRow::new(&schema, key, Some(row)))?;
+        }
+        return Ok(out.flush()?);
+    }
+    if out.terminal {
+        let line = format!(
+            "{} at {}: {} rows, {} old, digest {}",
+            args.feed,
+            snapshot.version(),
+            grouped(snapshot.len() as u64),
+            ago(snapshot.age()),
+            snapshot.digest()
+        );
+        let line = out.tone(Tone::Faint, &line);
+        out.line(&line)?;
+    }
+    let table = rows
+        .iter()
+        .map(|(key, row)| cells(&schema, key, row))
+        .collect::<Result<Vec<_>, _>>();
+    out.table(&heads(&schema), &table.map_err(|error| damaged(&error))?)?;
+    Ok(out.flush()?)
+}

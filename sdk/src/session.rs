@@ -1,0 +1,400 @@
+//! One stream, message by message: what is put together aside, what proves it, and what may take the place of
+//! the version held. No I/O, no clock.
+//!
+//! In: messages in their order. Out: verified versions, never older than the one held. May go wrong: anything
+//! that a server can send ([`Refusal`]); then nothing of the group becomes visible.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use onair_model::plant::{Bug, planted};
+use onair_model::{Digest, Frame, Row, Seal, Sum, Version};
+use onair_proto::entries::Entries;
+
+use crate::admit::{Admitted, admit, union};
+use crate::content::{Content, Put};
+use crate::message::{Message, Progress, Start, Whole};
+use crate::refusal::Refusal;
+use crate::row::{BadRow, FromRow};
+
+/// A version whose digest and count agree with its seal.
+#[derive(Debug)]
+pub(crate) struct Verified<T> {
+    pub(crate) content: Arc<Content<T>>,
+    pub(crate) seal: Seal,
+}
+
+impl<T> Clone for Verified<T> {
+    fn clone(&self) -> Self {
+        Verified {
+            content: self.content.clone(),
+            seal: self.seal.clone(),
+        }
+    }
+}
+
+/// What a message led to.
+#[derive(Debug)]
+pub(crate) enum Outcome<T> {
+    /// Nothing to see yet.
+    Nothing,
+    /// A new version.
+    Version(Verified<T>, Arrival),
+    /// The version held, its proof newer.
+    Same(Verified<T>),
+    /// The version held is still complete.
+    Progress(Verified<T>, Progress),
+    /// The server ends the stream soon.
+    GoAway { retry_after_ms: u32, reason: String },
+    /// The server has not reached the version held.
+    NotYet {
+        version: Version,
+        retry_after_ms: u32,
+    },
+}
+
+/// How a version came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Why it came whole; `None` when it came as a frame.
+    pub(crate) whole: Option<Arc<str>>,
+    /// The source lost transactions that the version before had.
+    pub(crate) rewound: bool,
+}
+
+/// Why a group is given up: what the server sent, or a row that the user's type does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Refused(Refusal),
+    Row(BadRow),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::Refused(refusal)
+    }
+}
+
+impl From<BadRow> for Failure {
+    fn from(row: BadRow) -> Self {
+        Failure::Row(row)
+    }
+}
+
+/// A stream in progress.
+#[derive(Debug)]
+pub(crate) struct Session<T> {
+    held: Option<Verified<T>>,
+    /// Whether the subscription asked to go on from `held`.
+    resumes: bool,
+    max_rows: u64,
+    stage: Stage<T>,
+}
+
+#[derive(Debug)]
+enum Stage<T> {
+    /// Before the Start.
+    Opening,
+    /// Chunks of a snapshot.
+    Building(Building<T>),
+    /// Between groups.
+    Following,
+    /// A frame waits for its seal.
+    Framed(Framed<T>),
+}
+
+#[derive(Debug)]
+struct Building<T> {
+    whole: Whole,
+    content: Content<T>,
+    /// Which indexes came: chunks in any order, each once.
+    seen: BTreeSet<u32>,
+}
+
+#[derive(Debug)]
+struct Framed<T> {
+    to: Version,
+    content: Content<T>,
+}
+
+impl<T: FromRow> Session<T> {
+    /// A stream for a client that holds `held`, or nothing yet, and asked to go on from it, or for everything anew;
+    /// that takes so many rows at most.
+    pub(crate) fn new(held: Option<Verified<T>>, resumes: bool, max_rows: u64) -> Self {
+        Session {
+            held,
+            resumes,
+            max_rows,
+            stage: Stage::Opening,
+        }
+    }
+
+    /// Takes the next message.
+    pub(crate) fn take(&mut self, message: Message) -> Result<Outcome<T>, Failure> {
+        match message {
+            Message::Start(start) => self.start(start),
+            Message::Chunk {
+                version,
+                index,
+                entries,
+            } => self.chunk(version, index, entries),
+            Message::Frame {
+                from,
+                to,
+                exact,
+                entries,
+            } => self.frame(from, to, exact, entries),
+            Message::Seal(seal) => self.seal(seal),
+            Message::Progress(progress) => self.progress(progress),
+            Message::Unknown => Ok(Outcome::Nothing),
+            Message::GoAway {
+                retry_after_ms,
+                reason,
+            } => Ok(Outcome::GoAway {
+                retry_after_ms,
+                reason,
+            }),
+            Message::NotYet {
+                version,
+                retry_after_ms,
+            } => Ok(Outcome::NotYet {
+                version,
+                retry_after_ms,
+            }),
+        }
+    }
+
+    /// Whatever was being put together is dropped: a Start begins anew.
+    fn start(&mut self, start: Start) -> Result<Outcome<T>, Failure> {
+        self.stage = match start {
+            Start::Full(whole) => Stage::Building(self.begin(whole)?),
+            Start::Resume { lineage, schema } => {
+                let held = self.held.as_ref().filter(|_| self.resumes);
+                let held = held.ok_or(Refusal::NothingToResume)?;
+                if lineage != held.seal.lineage {
+                    return Err(Refusal::Lineage.into());
+                }
+                // Rows are read by their schema: with another one they must be read again.
+                if schema.is_some_and(|schema| schema != *held.content.schema()) {
+                    return Err(Refusal::Schema.into());
+                }
+                Stage::Following
+            }
+        };
+        Ok(Outcome::Nothing)
+    }
+
+    fn begin(&self, whole: Whole) -> Result<Building<T>, Failure> {
+        let ours = self.held.as_ref().map(|held| &held.seal);
+        // Not worth its chunks.
+        if let Some(ours) = ours.filter(|ours| ours.lineage == whole.lineage)
+            && whole.version < ours.version
+        {
+            let (ours, theirs) = (ours.version, whole.version);
+            return Err(Refusal::Backwards { ours, theirs }.into());
+        }
+        if whole.count > self.max_rows {
+            return Err(Refusal::TooMany(self.max_rows).into());
+        }
+        T::check(&whole.schema).map_err(|error| BadRow { key: None, error })?;
+        Ok(Building {
+            content: Content::empty(whole.schema.clone(), whole.layout, whole.count),
+            seen: BTreeSet::new(),
+            whole,
+        })
+    }
+
+    fn chunk(
+        &mut self,
+        version: Version,
+        index: u32,
+        entries: Entries,
+    ) -> Result<Outcome<T>, Failure> {
+        let Stage::Building(building) = &mut self.stage else {
+            return Err(Refusal::Unexpected("a chunk outside a snapshot").into());
+        };
+        if version != building.whole.version && !planted(Bug::ChunksSpliced) {
+            return Err(Refusal::ChunkVersion {
+                snapshot: building.whole.version,
+                chunk: version,
+            }
+            .into());
+        }
+        if !building.seen.insert(index) {
+            return Err(Refusal::ChunkIndex(index).into());
+        }
+        // Rows held already are not read again, unless they were read by another schema.
+        let known = self.held.as_ref().map(|held| &*held.content);
+        let known = known.filter(|known| known.schema() == building.content.schema());
+        for entry in entries {
+            let (key, row) = entry.map_err(Refusal::from)?;
+            let row: Row = row.ok_or(Refusal::Unexpected("a key without a row in a snapshot"))?;
+            if building.content.put(&key, &row, known)? == Put::Held {
+                return Err(Refusal::KeyTwice.into());
+            }
+            if building.content.sum().count > building.whole.count {
+                return Err(Refusal::TooMany(building.whole.count).into());
+            }
+        }
+        Ok(Outcome::Nothing)
+    }
+
+    fn frame(
+        &mut self,
+        from: Version,
+        to: Version,
+        exact: bool,
+        entries: Entries,
+    ) -> Result<Outcome<T>, Failure> {
+        let held = self.held.as_ref().ok_or(Refusal::NothingToResume)?;
+        let (ours, mut content) = match std::mem::replace(&mut self.stage, Stage::Following) {
+            Stage::Following => (held.seal.version, Content::clone(&held.content)),
+            Stage::Framed(framed) => (framed.to, framed.content),
+            stage @ (Stage::Opening | Stage::Building(_)) => {
+                self.stage = stage;
+                return Err(Refusal::Unexpected("a frame before the snapshot's seal").into());
+            }
+        };
+        // Only the range is asked of the frame here; its sums come with the seal.
+        let range = Frame {
+            from,
+            to,
+            exact,
+            touched: Vec::new(),
+            digest: Digest::EMPTY,
+            count: 0,
+        };
+        if !range.applies_to(ours) || to <= ours {
+            return Err(Refusal::FrameRange { from, to, ours }.into());
+        }
+        for entry in entries {
+            match entry.map_err(Refusal::from)? {
+                (key, Some(row)) => {
+                    content.put(&key, &row, None)?;
+                }
+                (key, None) => content.remove(&key),
+            }
+            if content.sum().count > self.max_rows {
+                return Err(Refusal::TooMany(self.max_rows).into());
+            }
+        }
+        self.stage = Stage::Framed(Framed { to, content });
+        Ok(Outcome::Nothing)
+    }
+
+    fn seal(&mut self, seal: Seal) -> Result<Outcome<T>, Failure> {
+        match std::mem::replace(&mut self.stage, Stage::Following) {
+            Stage::Building(building) => self.seal_whole(building, seal),
+            Stage::Framed(framed) => self.seal_frame(framed, seal),
+            Stage::Opening | Stage::Following => {
+                Err(Refusal::Unexpected("a seal of nothing").into())
+            }
+        }
+    }
+
+    fn seal_whole(&mut self, building: Building<T>, seal: Seal) -> Result<Outcome<T>, Failure> {
+        if seal.lineage != building.whole.lineage {
+            return Err(Refusal::Lineage.into());
+        }
+        if seal.version != building.whole.version {
+            return Err(Refusal::SealVersion {
+                expected: building.whole.version,
+                sealed: seal.version,
+            }
+            .into());
+        }
+        let mut expected = 0..;
+        if let Some(missing) = building
+            .seen
+            .iter()
+            .zip(&mut expected)
+            .find(|(seen, index)| *seen != index)
+        {
+            return Err(Refusal::ChunkIndex(missing.1).into());
+        }
+        let verified = verify(building.content, seal)?;
+        self.admit(verified, Some(building.whole.reason.into()))
+    }
+
+    fn seal_frame(&mut self, framed: Framed<T>, mut seal: Seal) -> Result<Outcome<T>, Failure> {
+        let held = self.held.as_ref().ok_or(Refusal::NothingToResume)?;
+        if seal.lineage != held.seal.lineage {
+            return Err(Refusal::Lineage.into());
+        }
+        if seal.version != framed.to {
+            return Err(Refusal::SealVersion {
+                expected: framed.to,
+                sealed: seal.version,
+            }
+            .into());
+        }
+        let enters_epoch = seal.version.epoch() != held.seal.version.epoch();
+        // What was added since the seal before; an epoch that lost transactions says the whole set.
+        if !(enters_epoch && seal.rewound) {
+            seal.executed = union(&held.seal.executed, &seal.executed);
+        }
+        let verified = verify(framed.content, seal)?;
+        self.admit(verified, None)
+    }
+
+    /// Shows a verified version if it may take the place of the one held.
+    fn admit(
+        &mut self,
+        mut verified: Verified<T>,
+        whole: Option<Arc<str>>,
+    ) -> Result<Outcome<T>, Failure> {
+        let ours = self.held.as_ref().map(|held| &held.seal);
+        let admitted = admit(ours, &mut verified.seal)?;
+        if let (Admitted::Same, Some(held)) = (admitted, &self.held) {
+            verified.content = held.content.clone();
+            self.held = Some(verified.clone());
+            return Ok(Outcome::Same(verified));
+        }
+        self.held = Some(verified.clone());
+        let rewound = admitted == Admitted::Rewound;
+        Ok(Outcome::Version(verified, Arrival { whole, rewound }))
+    }
+
+    /// Progress of another version than ours says nothing of ours: only that the server lives.
+    fn progress(&mut self, progress: Progress) -> Result<Outcome<T>, Failure> {
+        if matches!(self.stage, Stage::Opening) {
+            return Err(Refusal::Unexpected("progress before the start").into());
+        }
+        let between = matches!(self.stage, Stage::Following);
+        let Some(held) = self
+            .held
+            .as_mut()
+            .filter(|held| between && held.seal.version == progress.version)
+        else {
+            return Ok(Outcome::Nothing);
+        };
+        let seal = &mut held.seal;
+        seal.executed = union(&seal.executed, &progress.executed);
+        seal.proven = seal.proven.max(progress.proven);
+        seal.source_time = seal.source_time.max(progress.source_time);
+        Ok(Outcome::Progress(held.clone(), progress))
+    }
+}
+
+fn verify<T>(content: Content<T>, seal: Seal) -> Result<Verified<T>, Refusal> {
+    let Sum { digest, count } = content.sum();
+    if digest != seal.digest && !planted(Bug::DigestIgnored) {
+        return Err(Refusal::Digest {
+            version: seal.version,
+            stated: seal.digest,
+            found: digest,
+        });
+    }
+    if count != seal.count && !planted(Bug::DigestIgnored) {
+        return Err(Refusal::Count {
+            version: seal.version,
+            stated: seal.count,
+            found: count,
+        });
+    }
+    let content = Arc::new(content);
+    Ok(Verified { content, seal })
+}
+
+#[cfg(test)]
+mod tests;

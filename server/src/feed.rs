@@ -1,0 +1,416 @@
+//! A feed's worker: base shards and the log in, snapshots and frames out.
+//!
+//! It holds the last good snapshot through any outage; what it cannot verify it does not show.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, Payload};
+use onair_model::assembly::{Assembly, Hold, Loaded, Published, Rewind};
+use onair_model::fold::Outcome;
+use onair_model::parts::Parts;
+use onair_model::{Bucket, Lineage};
+use onair_store::head::{self, CutsHead, Head};
+use onair_store::{CellKey, ShardStore, StoreError};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::{FeedLayout, Settings};
+use crate::ring::Ring;
+use crate::state::{FeedState, Stopped};
+
+/// How long a bucket may lack data that is known to exist before its head is loaded again.
+const CLAIM_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long to wait between two attempts at a store or log that does not answer.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Follows one feed until it is told to stop.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) feed: FeedLayout,
+    pub(crate) lineage: Lineage,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) store: Arc<dyn ShardStore>,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) state: Arc<FeedState>,
+    pub(crate) settings: Settings,
+}
+
+/// Why following had to begin anew.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Load(#[from] head::LoadError),
+}
+
+/// What one run over the log holds beside the assembly.
+struct Run {
+    id: LogId,
+    follower: Box<dyn Follower>,
+    /// Next offset to be read of each partition; cuts last.
+    next: Vec<Offset>,
+    parts: Vec<Parts>,
+    /// Since when a bucket lacks data.
+    behind: Option<Instant>,
+    /// Since when a later epoch waits because it does not contain what is shown.
+    uncontained: Option<Instant>,
+    /// Ends of the log when the worker started: ready when they are read.
+    goal: Vec<(Partition, Offset)>,
+    held: Option<Hold>,
+}
+
+impl Worker {
+    /// Runs until `shutdown`. Errors of log and store are waited out: what is shown stays.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut assembly = Assembly::new(self.lineage, self.feed.buckets);
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                ended = self.follow(&mut assembly) => ended,
+            };
+            let Err(error) = ended;
+            warn!(feed = %self.feed.name, error = %error, "the log or the store does not answer; what is shown stays");
+            self.state.trouble(Some(error.to_string()));
+            self.progress(&assembly, "log or store does not answer");
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    /// Loads what the store has beyond what is held, then follows the log.
+    async fn follow(&self, assembly: &mut Assembly) -> Result<std::convert::Infallible, Trouble> {
+        let mut run = self.begin(assembly).await?;
+        self.publish(assembly, &mut run);
+        let mut tick = tokio::time::interval(self.settings.progress);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due: Option<Instant> = None;
+        let mut last = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                _ = tick.tick() => {
+                    self.heal(assembly, &mut run).await?;
+                    self.publish(assembly, &mut run);
+                    self.progress(assembly, &held(run.held));
+                }
+                () = tokio::time::sleep_until(due.unwrap_or(last)), if due.is_some() => {
+                    due = None;
+                    last = Instant::now();
+                    self.publish(assembly, &mut run);
+                }
+                entries = run.follower.next() => {
+                    self.state.trouble(None);
+                    for entry in entries? {
+                        self.take(assembly, &mut run, entry);
+                    }
+                    let spacing = self.spacing();
+                    if spacing.is_zero() || last.elapsed() >= spacing {
+                        last = Instant::now();
+                        due = None;
+                        self.publish(assembly, &mut run);
+                    } else {
+                        due.get_or_insert(last + spacing);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn begin(&self, assembly: &mut Assembly) -> Result<Run, Trouble> {
+        let id = self.log.open(&self.feed.log_layout()).await?;
+        let ends = self.log.ends(&self.feed.name).await?;
+        let mut from: Vec<(Partition, Offset)> = ends
+            .iter()
+            .map(|(partition, ends)| (*partition, ends.low))
+            .collect();
+        let mut heads = Vec::with_capacity(self.feed.buckets.count());
+        for bucket in self.feed.buckets.all() {
+            let key = CellKey::Head(Arc::clone(&self.feed.name), bucket);
+            let Some(cell) = self.store.cell(&key).await? else {
+                continue;
+            };
+            heads.push((bucket, Head::from_bytes(&self.feed.name, &cell.value)?));
+        }
+        let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
+        if let Some(cell) = self.store.cell(&key).await? {
+            let cuts = CutsHead::from_bytes(&self.feed.name, &cell.value)?;
+            if *cuts.log == *id.0
+                && let Some(slot) = from.last_mut()
+            {
+                slot.1 = Offset(cuts.next_offset).max(slot.1);
+            }
+            assembly.cut(&cuts.cut);
+            if assembly.published().is_none() {
+                self.show_old(assembly, &heads, &cuts).await?;
+            }
+        }
+        for (bucket, head) in &heads {
+            if let Some(next) = self.load_head(assembly, *bucket, head, &id).await? {
+                from[bucket.index()].1 = next.max(from[bucket.index()].1);
+            }
+        }
+        let follower = self.log.follow(&self.feed.name, &from).await?;
+        let goal = ends
+            .iter()
+            .map(|(partition, ends)| (*partition, ends.high))
+            .collect();
+        Ok(Run {
+            id,
+            follower,
+            next: from.iter().map(|(_, offset)| *offset).collect(),
+            parts: vec![Parts::default(); self.feed.buckets.count()],
+            behind: None,
+            uncontained: None,
+            goal,
+            held: None,
+        })
+    }
+
+    /// Shows the cuts head's cut of an epoch that some heads have left: a server that starts while an epoch opens serves
+    /// what was last proven.
+    async fn show_old(
+        &self,
+        assembly: &mut Assembly,
+        heads: &[(Bucket, Head)],
+        cuts: &CutsHead,
+    ) -> Result<(), Trouble> {
+        let epoch = cuts.cut.epoch();
+        if heads.iter().all(|(_, head)| head.state.epoch == epoch) {
+            return Ok(());
+        }
+        for (bucket, head) in heads {
+            let loaded = if head.state.epoch > epoch {
+                head::load_old(&*self.store, &self.feed.name, head).await?
+            } else {
+                Some(head::load_bucket(&*self.store, &self.feed.name, head).await?)
+            };
+            if let Some(loaded) = loaded.filter(|loaded| loaded.state.epoch == epoch) {
+                self.take_loaded(assembly, *bucket, loaded);
+            }
+        }
+        if let Ok(Published { snapshot, frame }) = assembly.publish(Rewind::Wait) {
+            self.state.published(&snapshot.seal);
+            self.ring.publish(snapshot, frame);
+        }
+        Ok(())
+    }
+
+    /// Loads one bucket's content from the store; tells where the log goes on from it.
+    async fn load(
+        &self,
+        assembly: &mut Assembly,
+        bucket: Bucket,
+        id: &LogId,
+    ) -> Result<Option<Offset>, Trouble> {
+        let key = CellKey::Head(Arc::clone(&self.feed.name), bucket);
+        let Some(cell) = self.store.cell(&key).await? else {
+            return Ok(None);
+        };
+        let head = Head::from_bytes(&self.feed.name, &cell.value)?;
+        self.load_head(assembly, bucket, &head, id).await
+    }
+
+    async fn load_head(
+        &self,
+        assembly: &mut Assembly,
+        bucket: Bucket,
+        head: &Head,
+        id: &LogId,
+    ) -> Result<Option<Offset>, Trouble> {
+        let next = (*head.log == *id.0).then_some(Offset(head.next_offset));
+        if head.lineage == self.lineage {
+            let loaded = head::load_bucket(&*self.store, &self.feed.name, head).await?;
+            self.take_loaded(assembly, bucket, loaded);
+        }
+        Ok(next)
+    }
+
+    fn take_loaded(&self, assembly: &mut Assembly, bucket: Bucket, loaded: Loaded) {
+        if let Err(error) = assembly.load(bucket, loaded) {
+            warn!(feed = %self.feed.name, error = %error, "a base shard is not what its head says");
+        }
+    }
+
+    fn take(&self, assembly: &mut Assembly, run: &mut Run, entry: Entry) {
+        let Entry {
+            partition,
+            offset,
+            payload,
+        } = entry;
+        let slot = match partition {
+            Partition::Bucket(bucket) => bucket.index(),
+            Partition::Cuts => run.next.len() - 1,
+        };
+        run.next[slot] = Offset(offset.0 + 1);
+        match (partition, payload) {
+            (Partition::Bucket(bucket), Payload::Record(record)) => {
+                let Some(record) = run.parts[bucket.index()].push(record, offset.0) else {
+                    return;
+                };
+                let outcome = assembly.record(bucket, record);
+                run.parts[bucket.index()].passed(assembly.bucket(bucket));
+                match outcome {
+                    Outcome::Gap | Outcome::Fork(_) => {
+                        warn!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "a record does not touch the chain");
+                    }
+                    _ => {
+                        debug!(feed = %self.feed.name, %bucket, ?outcome, offset = offset.0, "record");
+                    }
+                }
+            }
+            (Partition::Cuts, Payload::Cut(cut)) => {
+                let admitted = assembly.cut(&cut);
+                debug!(feed = %self.feed.name, version = %cut.version, ?admitted, "cut");
+            }
+            (partition, payload) => {
+                warn!(feed = %self.feed.name, %partition, offset = offset.0, ?payload, "an entry that does not belong here");
+            }
+        }
+        self.state.read(run.goal.iter().all(|(partition, high)| {
+            let slot = match partition {
+                Partition::Bucket(bucket) => bucket.index(),
+                Partition::Cuts => run.next.len() - 1,
+            };
+            run.next[slot] >= *high
+        }));
+    }
+
+    /// Publishes what can be; keeps the reason when it cannot.
+    fn publish(&self, assembly: &mut Assembly, run: &mut Run) {
+        let waited = run
+            .uncontained
+            .is_some_and(|since| since.elapsed() >= self.settings.lost_tail_wait);
+        let rewind = if waited { Rewind::Allow } else { Rewind::Wait };
+        match assembly.publish(rewind) {
+            Ok(Published { snapshot, frame }) => {
+                if snapshot.seal.rewound {
+                    warn!(feed = %self.feed.name, version = %snapshot.seal.version, "the source lost transactions: what is shown went back");
+                }
+                run.held = None;
+                run.uncontained = None;
+                self.state.published(&snapshot.seal);
+                self.ring.publish(snapshot, frame);
+            }
+            Err(Hold::Done) => run.held = None,
+            Err(hold) => {
+                if hold == Hold::Uncontained {
+                    run.uncontained.get_or_insert_with(Instant::now);
+                }
+                run.held = Some(hold);
+            }
+        }
+    }
+
+    /// Loads buckets again that lack data or have forked, and follows the log from their heads.
+    async fn heal(&self, assembly: &mut Assembly, run: &mut Run) -> Result<(), Trouble> {
+        let stopped: Vec<(Bucket, Stopped)> = self
+            .feed
+            .buckets
+            .all()
+            .filter_map(|bucket| {
+                if assembly.is_forked(bucket) {
+                    Some((bucket, Stopped::Fork))
+                } else {
+                    assembly
+                        .bucket(bucket)
+                        .is_behind_claim()
+                        .then_some((bucket, Stopped::Gap))
+                }
+            })
+            .collect();
+        if stopped.is_empty() {
+            run.behind = None;
+            self.state.stopped(Vec::new());
+            return Ok(());
+        }
+        let since = *run.behind.get_or_insert_with(Instant::now);
+        if since.elapsed() < CLAIM_PATIENCE {
+            return Ok(());
+        }
+        run.behind = Some(Instant::now());
+        let mut moved = false;
+        let ends = self.log.ends(&self.feed.name).await?;
+        for (bucket, _) in &stopped {
+            let before = assembly.bucket(*bucket).d;
+            let next = self.load(assembly, *bucket, &run.id).await?;
+            if assembly.bucket(*bucket).d > before {
+                info!(feed = %self.feed.name, %bucket, "healed from its head");
+                let low = ends[bucket.index()].1.low;
+                run.next[bucket.index()] = next.unwrap_or(low).max(low);
+                run.parts[bucket.index()] = Parts::default();
+                moved = true;
+            }
+        }
+        self.state.stopped(stopped);
+        if moved {
+            let from: Vec<(Partition, Offset)> = ends
+                .iter()
+                .map(|(partition, _)| *partition)
+                .zip(run.next.iter().copied())
+                .collect();
+            run.follower = self.log.follow(&self.feed.name, &from).await?;
+        }
+        Ok(())
+    }
+
+    fn progress(&self, assembly: &Assembly, held: &str) {
+        self.state.buckets(
+            self.feed
+                .buckets
+                .all()
+                .map(|bucket| (*assembly.bucket(bucket), assembly.is_forked(bucket))),
+        );
+        self.state.held(held);
+        if let Some(snapshot) = assembly.published() {
+            self.state.published(&snapshot.seal);
+            self.ring.progress(
+                Arc::clone(snapshot),
+                held,
+                self.state.age().as_millis() as u64,
+            );
+        }
+    }
+
+    /// Least time between two frames: what fanning one out costs, over the share of the machine that it may take.
+    fn spacing(&self) -> Duration {
+        let clients = u32::try_from(self.ring.clients()).unwrap_or(u32::MAX);
+        let cost = self.settings.delivery_cost * clients;
+        let spacing = cost.div_f64(self.settings.fanout_share * f64::from(self.settings.cores));
+        // Below a millisecond the timer costs more than it saves.
+        let spacing = if spacing < Duration::from_millis(1) {
+            Duration::ZERO
+        } else {
+            spacing
+        };
+        self.state.spacing(spacing);
+        spacing
+    }
+}
+
+fn held(hold: Option<Hold>) -> String {
+    match hold {
+        None | Some(Hold::Done) => String::new(),
+        Some(Hold::NoCut) => "no full cut was read yet".to_owned(),
+        Some(Hold::Reading(bucket)) => format!("bucket {bucket} has not been read up to the cut"),
+        Some(Hold::Forked(bucket)) => {
+            format!("bucket {bucket} contradicts its chain; it waits for a Replace")
+        }
+        Some(Hold::CutForked) => {
+            "two cuts of one version differ; a newer full cut ends it".to_owned()
+        }
+        Some(Hold::Sum) => "the buckets do not add up to the cut's digest".to_owned(),
+        Some(Hold::Uncontained) => {
+            "a new epoch does not contain what is shown; it is waited for".to_owned()
+        }
+    }
+}

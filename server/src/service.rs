@@ -1,0 +1,252 @@
+//! The gRPC service: requests in, the worker's shared state out. Generated types are named here and in `wire`.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::Stream;
+use onair_model::{GtidSet, Key};
+use onair_proto::v1::on_air_server::OnAir;
+use onair_proto::{convert, entries, v1};
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::config::Settings;
+use crate::ring::Ring;
+use crate::state::{FeedState, Stopped};
+use crate::subscribe::{self, Body, Subscription};
+
+/// Largest number of keys in one Get.
+const KEYS_MAX: usize = 1000;
+
+/// A feed as the service sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) state: Arc<FeedState>,
+}
+
+/// What other roles in or around this process say of themselves.
+pub type Roles = Arc<dyn Fn() -> Vec<RoleReport> + Send + Sync>;
+
+/// One role's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleReport {
+    /// "reader", "merger" or "server".
+    pub role: String,
+    /// In a word or two.
+    pub state: String,
+    /// In a sentence.
+    pub detail: String,
+    /// When, microseconds since 1970.
+    pub at: i64,
+}
+
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) feeds: Arc<BTreeMap<Arc<str>, Served>>,
+    pub(crate) settings: Settings,
+    pub(crate) drain: CancellationToken,
+    pub(crate) build: Arc<str>,
+    pub(crate) roles: Roles,
+}
+
+impl Service {
+    fn feed(&self, name: &str) -> Result<&Served, Status> {
+        self.feeds.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.feeds.keys().map(|name| &**name).collect();
+            Status::not_found(format!(
+                "there is no feed {name:?} here; this server has {}",
+                known.join(", ")
+            ))
+        })
+    }
+
+    /// Answers Subscribe with bytes that are framed already.
+    pub(crate) async fn subscribe_raw(
+        self,
+        body: axum::body::Body,
+    ) -> http::Response<axum::body::Body> {
+        match self.open(body).await {
+            Ok(subscription) => {
+                let body = axum::body::Body::new(Body::new(subscribe::stream(subscription)));
+                let mut response = http::Response::new(body);
+                let kind = http::HeaderValue::from_static("application/grpc");
+                response
+                    .headers_mut()
+                    .insert(http::header::CONTENT_TYPE, kind);
+                response
+            }
+            Err(status) => status.into_http(),
+        }
+    }
+
+    async fn open(&self, body: axum::body::Body) -> Result<Subscription, Status> {
+        let limit = self.settings.request_bytes_max;
+        let bytes = axum::body::to_bytes(body, limit + 5).await.map_err(|_| {
+            Status::resource_exhausted(format!("the request is larger than {limit} bytes"))
+        })?;
+        let request = decode(bytes)?;
+        let served = self.feed(&request.feed)?;
+        if !request.view.is_empty() {
+            return Err(Status::not_found(format!(
+                "feed {} has no view {:?}",
+                request.feed, request.view
+            )));
+        }
+        let client = served.ring.join(self.settings.clients_max).ok_or_else(|| {
+            Status::resource_exhausted(format!(
+                "{} clients are subscribed to {} already; try another server",
+                self.settings.clients_max, request.feed
+            ))
+        })?;
+        Ok(Subscription {
+            ring: Arc::clone(&served.ring),
+            client,
+            have: request.have,
+            drain: self.drain.clone(),
+            retry_after: self.settings.retry_after,
+        })
+    }
+}
+
+/// The one message of a request body: a prefix of a compression flag and a length, then the message.
+fn decode(mut bytes: Bytes) -> Result<v1::SubscribeRequest, Status> {
+    let wrong = |what: &str| Status::invalid_argument(format!("not a SubscribeRequest: {what}"));
+    if bytes.len() < 5 {
+        return Err(wrong("the message is cut short"));
+    }
+    if bytes.get_u8() != 0 {
+        return Err(Status::unimplemented(
+            "compressed requests are not understood",
+        ));
+    }
+    let len = bytes.get_u32() as usize;
+    if len != bytes.len() {
+        return Err(wrong("its length is not the one stated"));
+    }
+    v1::SubscribeRequest::decode(bytes).map_err(|error| wrong(&error.to_string()))
+}
+
+#[tonic::async_trait]
+impl OnAir for Service {
+    type SubscribeStream =
+        Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+
+    async fn subscribe(
+        &self,
+        _: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        // Its route is taken by `subscribe_raw`.
+        Err(Status::internal("Subscribe is answered by another route"))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        let request = request.into_inner();
+        let served = self.feed(&request.feed)?;
+        if request.keys.len() > KEYS_MAX {
+            return Err(Status::invalid_argument(format!(
+                "at most {KEYS_MAX} keys in one request"
+            )));
+        }
+        let snapshot = served.ring.snapshot().ok_or_else(|| {
+            Status::unavailable(format!("feed {} has no verified cut yet", request.feed))
+        })?;
+        let mut out = BytesMut::new();
+        for key in request.keys {
+            let key = Key::from_bytes(key);
+            entries::write(&mut out, &key, snapshot.get(&key));
+        }
+        let seal = convert::seal_to_wire(&snapshot.seal, &snapshot.seal.executed);
+        Ok(Response::new(v1::GetResponse {
+            seal: Some(seal),
+            entries: out.freeze(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let feeds = self
+            .feeds
+            .iter()
+            .map(|(name, served)| feed_status(name, served))
+            .collect();
+        let roles = (self.roles)()
+            .into_iter()
+            .map(|report| v1::RoleStatus {
+                role: report.role,
+                state: report.state,
+                detail: report.detail,
+                at: report.at,
+            })
+            .collect();
+        Ok(Response::new(v1::StatusResponse {
+            feeds,
+            roles,
+            build: self.build.to_string(),
+        }))
+    }
+
+    async fn schema(
+        &self,
+        request: Request<v1::SchemaRequest>,
+    ) -> Result<Response<v1::SchemaResponse>, Status> {
+        let feed = request.into_inner().feed;
+        let (schema, buckets) = self.feed(&feed)?.ring.schema().ok_or_else(|| {
+            Status::unavailable(format!("feed {feed} is not bound to its table yet"))
+        })?;
+        Ok(Response::new(v1::SchemaResponse {
+            schema: Some(convert::schema_to_wire(&schema, buckets)),
+            descriptor: Bytes::new(),
+            proto: onair_proto::schema_text::proto(&schema),
+        }))
+    }
+}
+
+fn feed_status(name: &str, served: &Served) -> v1::FeedStatus {
+    let inner = served.state.get();
+    let age = served.state.age();
+    let stopped = |bucket: usize| {
+        let found = inner
+            .stopped
+            .iter()
+            .find(|(stopped, _)| stopped.index() == bucket);
+        match found {
+            Some((_, Stopped::Gap)) => "gap",
+            Some((_, Stopped::Fork)) => "fork",
+            None => "",
+        }
+    };
+    v1::FeedStatus {
+        feed: name.to_owned(),
+        seal: inner
+            .seal
+            .as_ref()
+            .map(|seal| convert::seal_to_wire(seal, &GtidSet::clone(&seal.executed))),
+        age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        clients: u32::try_from(served.ring.clients()).unwrap_or(u32::MAX),
+        buckets: inner
+            .buckets
+            .iter()
+            .enumerate()
+            .map(|(number, (state, _))| v1::BucketStatus {
+                bucket: number as u32,
+                d: state.d.get(),
+                through: state.through.get(),
+                count: state.count,
+                stopped: stopped(number).to_owned(),
+            })
+            .collect(),
+        held: inner.trouble.clone().unwrap_or_else(|| inner.held.clone()),
+        ready: *served.state.ready().borrow(),
+        frames: inner.frames,
+        spacing_ms: inner.spacing.as_millis() as u32,
+    }
+}

@@ -1,0 +1,660 @@
+//! What every [`ShardStore`] must do, as tests that any implementation calls.
+//!
+//! [`exact`] asks a store that answers: each outcome is the one that the contract names. [`resolved`] asks through
+//! errors and unknown outcomes, resolved as documented, so it passes under [`crate::faulty`] too; what must hold is
+//! that nothing acknowledged is lost, nothing is done twice, and no head names a segment that is not whole.
+//! `make` gives an empty store at each call.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test suite: a failure is a panic with its place"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use onair_model::{
+    Bucket, BucketState, Commit, Digest, Epoch, Event, Gtid, GtidSet, Key, Lineage, Row, Rows, Sum,
+    Version, fold,
+};
+use tokio::task::JoinSet;
+
+use crate::cells::{self, Moved, move_cell, random_id, remove_cell};
+use crate::checkpoint::{self, Checkpoint, EpochState, Fingerprint, Saved};
+use crate::epoch::Burned;
+use crate::head::{self, Head, LoadError};
+use crate::status::{RoleStatus, StatusRow};
+use crate::{
+    CELL_MAX, Cas, Cell, CellKey, HistoryLine, LARGE_CELL_MAX, PART_MAX, SegmentId, ShardStore,
+    StoreError, Token, columns, epoch, requests, status,
+};
+
+type Store = Arc<dyn ShardStore>;
+
+/// Every case, on a store that answers.
+pub async fn exact(make: impl AsyncFn() -> Store) {
+    cells_move_by_their_tokens(&*make().await).await;
+    cells_are_listed_by_kind_and_name(&*make().await).await;
+    values_have_limits(&*make().await).await;
+    segments_are_whole_or_missing(&*make().await).await;
+    history_is_a_half_open_range_in_order(&*make().await).await;
+}
+
+/// Every case that holds through errors and unknown outcomes too.
+pub async fn resolved(make: impl AsyncFn() -> Store) {
+    no_increment_is_lost_or_done_twice(make().await).await;
+    what_a_head_names_is_whole(make().await).await;
+    there_is_one_lineage(make().await).await;
+    no_epoch_is_opened_twice(make().await).await;
+    checkpoints_only_go_on(&*make().await).await;
+    a_column_keeps_its_number(make().await).await;
+    requests_stand_until_answered(&*make().await).await;
+    history_survives_repeated_writes(&*make().await).await;
+}
+
+fn name(text: &str) -> Arc<str> {
+    text.into()
+}
+
+fn some_cell(token: u128, value: &[u8]) -> Cell {
+    Cell {
+        token: Token(token),
+        value: Bytes::copy_from_slice(value),
+    }
+}
+
+async fn cells_move_by_their_tokens(store: &dyn ShardStore) {
+    let key = CellKey::Head(name("f"), Bucket::new(1));
+    let (one, two) = (some_cell(1, b"one"), some_cell(2, b""));
+    assert_eq!(store.cell(&key).await.unwrap(), None);
+    let cas = async |expect: Option<u128>, new: Option<&Cell>| {
+        let new = new.cloned();
+        store.cas(&key, expect.map(Token), new).await.unwrap()
+    };
+    assert_eq!(cas(Some(1), Some(&two)).await, Cas::Lost(None));
+    assert_eq!(cas(None, None).await, Cas::Won);
+    assert_eq!(cas(None, Some(&one)).await, Cas::Won);
+    assert_eq!(store.cell(&key).await.unwrap(), Some(one.clone()));
+    assert_eq!(cas(None, Some(&two)).await, Cas::Lost(Some(one.clone())));
+    assert_eq!(cas(Some(7), Some(&two)).await, Cas::Lost(Some(one.clone())));
+    assert_eq!(cas(Some(7), None).await, Cas::Lost(Some(one.clone())));
+    assert_eq!(cas(Some(1), Some(&two)).await, Cas::Won);
+    assert_eq!(cas(Some(1), Some(&one)).await, Cas::Lost(Some(two.clone())));
+    assert_eq!(store.cell(&key).await.unwrap(), Some(two.clone()));
+    assert_eq!(cas(Some(2), None).await, Cas::Won);
+    assert_eq!(cas(Some(2), None).await, Cas::Lost(None));
+    assert_eq!(store.cell(&key).await.unwrap(), None);
+    assert_eq!(cas(None, Some(&one)).await, Cas::Won);
+}
+
+async fn cells_are_listed_by_kind_and_name(store: &dyn ShardStore) {
+    let head = |feed: &str, bucket| CellKey::Head(name(feed), Bucket::new(bucket));
+    let run = |feed: &str, id: &str| CellKey::Run(name(feed), name(id));
+    let keys = [
+        CellKey::Lineage,
+        head("a", 0),
+        head("a", 2),
+        head("a", 300),
+        head("aa", 1),
+        head("", 1),
+        CellKey::CutsHead(name("a")),
+        CellKey::Columns(name("a")),
+        CellKey::ReplaceRequest(name("a"), Bucket::new(2)),
+        CellKey::Lease(name("a")),
+        CellKey::Epoch(name("a")),
+        CellKey::Checkpoint(name("a")),
+        run("a", "x"),
+        run("a", "y"),
+        run("ax", ""),
+        CellKey::Status(name("a"), name("x")),
+        CellKey::Status(name("Ünïcode/%\0"), name("it's \"one\"")),
+    ];
+    for (at, key) in (0..).zip(&keys) {
+        let new = some_cell(at, &[at as u8]);
+        assert_eq!(store.cas(key, None, Some(new)).await.unwrap(), Cas::Won);
+    }
+    for (at, key) in (0..).zip(&keys) {
+        let found = store.cell(key).await.unwrap();
+        assert_eq!(found, Some(some_cell(at, &[at as u8])), "{key}");
+    }
+    let listed = async |like: &CellKey| {
+        let cells = store.cells(like).await.unwrap();
+        cells
+            .into_iter()
+            .map(|(key, cell)| {
+                assert_eq!(key, keys[cell.token.0 as usize]);
+                cell.token.0 as usize
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&head("a", 9)).await, [1, 2, 3]);
+    assert_eq!(listed(&head("aa", 0)).await, [4]);
+    assert_eq!(listed(&run("a", "")).await, [12, 13]);
+    assert_eq!(listed(&run("none", "")).await, [0usize; 0]);
+    assert_eq!(
+        listed(&CellKey::Status(name("Ünïcode/%\0"), name(""))).await,
+        [16]
+    );
+    assert_eq!(listed(&CellKey::Lineage).await, [0]);
+}
+
+async fn values_have_limits(store: &dyn ShardStore) {
+    let too_large = |done: Result<(), StoreError>| {
+        assert!(matches!(done, Err(StoreError::TooLarge { .. })), "{done:?}");
+    };
+    for (key, max) in [
+        (CellKey::Head(name("f"), Bucket::new(0)), CELL_MAX),
+        (CellKey::Checkpoint(name("s")), LARGE_CELL_MAX),
+        (CellKey::CutsHead(name("f")), LARGE_CELL_MAX),
+    ] {
+        let full = some_cell(1, &noise(max));
+        let over = some_cell(2, &noise(max + 1));
+        let won = store.cas(&key, None, Some(full.clone())).await.unwrap();
+        assert_eq!(won, Cas::Won);
+        too_large(
+            store
+                .cas(&key, Some(full.token), Some(over))
+                .await
+                .map(drop),
+        );
+        assert_eq!(store.cell(&key).await.unwrap(), Some(full));
+    }
+    let id = SegmentId(random_id());
+    let parts = vec![Bytes::from_static(b"a"), noise(PART_MAX + 1)];
+    too_large(store.write_segment("f", id, parts).await);
+    let line = HistoryLine {
+        at: 0,
+        id: 0,
+        value: noise(LARGE_CELL_MAX + 1),
+    };
+    too_large(store.write_history("f", line).await);
+}
+
+async fn segments_are_whole_or_missing(store: &dyn ShardStore) {
+    let id = SegmentId(random_id());
+    let parts = vec![noise(PART_MAX), Bytes::new(), noise(10), noise(PART_MAX)];
+    store.write_segment("f", id, parts.clone()).await.unwrap();
+    store
+        .write_segment("g", id, parts[2..3].to_vec())
+        .await
+        .unwrap();
+    assert_eq!(store.read_segment("f", id, 4).await.unwrap(), parts);
+    assert_eq!(store.read_segment("f", id, 1).await.unwrap(), parts[..1]);
+    assert_eq!(store.read_segment("g", id, 1).await.unwrap(), parts[2..3]);
+    let missing = async |feed: &str, parts: u32, first: u32| {
+        let read = store.read_segment(feed, id, parts).await;
+        let Err(StoreError::Missing {
+            feed: of,
+            segment,
+            part,
+        }) = &read
+        else {
+            panic!("{read:?}");
+        };
+        assert_eq!((&**of, *segment, *part), (feed, id, first));
+    };
+    missing("f", 5, 4).await;
+    missing("g", 2, 1).await;
+    missing("h", 1, 0).await;
+    store
+        .write_segment("f", SegmentId(1), Vec::new())
+        .await
+        .unwrap();
+    assert!(
+        store
+            .read_segment("f", SegmentId(1), 0)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for _ in 0..2 {
+        store.delete_segment("f", id, 4).await.unwrap();
+        missing("f", 4, 0).await;
+    }
+    assert_eq!(store.read_segment("g", id, 1).await.unwrap(), parts[2..3]);
+}
+
+async fn history_is_a_half_open_range_in_order(store: &dyn ShardStore) {
+    let line = |at, id| HistoryLine {
+        at,
+        id,
+        value: Bytes::from(format!("{at} {id}")),
+    };
+    let lines = [
+        line(-5, 1),
+        line(0, 1),
+        line(0, u128::MAX),
+        line(7, 0),
+        line(900, 3),
+    ];
+    for line in lines.iter().rev() {
+        store.write_history("f", line.clone()).await.unwrap();
+    }
+    store.write_history("f", lines[1].clone()).await.unwrap();
+    store.write_history("g", line(0, 9)).await.unwrap();
+    let read = async |from, to, limit| store.history("f", from, to, limit).await.unwrap();
+    assert_eq!(read(i64::MIN, i64::MAX, 100).await, lines);
+    assert_eq!(read(0, 7, 100).await, lines[1..3]);
+    assert_eq!(read(7, 7, 100).await, []);
+    assert_eq!(read(8, -8, 100).await, []);
+    assert_eq!(read(-9, 1000, 1).await, lines[..1]);
+    // A page never ends between two lines of one time.
+    assert_eq!(read(-9, 1000, 2).await, lines[..3]);
+    assert_eq!(read(1, 1000, 2).await, lines[3..]);
+    for _ in 0..2 {
+        store
+            .delete_history("f", &[(0, 1), (900, 3), (55, 0)])
+            .await
+            .unwrap();
+        let left = [lines[0].clone(), lines[2].clone(), lines[3].clone()];
+        assert_eq!(read(-9, 1000, 9).await, left);
+    }
+    assert_eq!(store.history("g", 0, 1, 9).await.unwrap(), [line(0, 9)]);
+}
+
+/// Makes an attempt until it is done: errors that may pass are met again, others fail the test.
+macro_rules! sure {
+    ($attempt:expr) => {{
+        let mut tries = Tries(0);
+        loop {
+            match $attempt.await {
+                Ok(done) => break done,
+                Err(error) => tries.again(error).await,
+            }
+        }
+    }};
+}
+
+struct Tries(u32);
+
+impl Tries {
+    async fn again(&mut self, error: impl Into<LoadError>) {
+        let error = error.into();
+        let passes = matches!(
+            error,
+            LoadError::Store(StoreError::Unavailable { .. } | StoreError::Unknown { .. })
+        );
+        self.0 += 1;
+        assert!(passes && self.0 < 200, "try {}: {error}", self.0);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(len: usize) -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ len as u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+const WORKERS: u64 = 4;
+const ROUNDS: u64 = 12;
+
+/// Workers add to one cell. The cell says how often each has, so a worker can tell what an unknown outcome was.
+async fn no_increment_is_lost_or_done_twice(store: Store) {
+    let key = CellKey::CutsHead(name("counter"));
+    let tally = |cell: &Option<Cell>| -> BTreeMap<u64, u64> {
+        let Some(cell) = cell else {
+            return BTreeMap::new();
+        };
+        let pairs = cell.value.chunks_exact(16);
+        pairs
+            .map(|pair| {
+                let number = |at: usize| u64::from_be_bytes(pair[at..at + 8].try_into().unwrap());
+                (number(0), number(8))
+            })
+            .collect()
+    };
+    let mut workers = JoinSet::new();
+    for worker in 0..WORKERS {
+        let (store, key) = (Arc::clone(&store), key.clone());
+        workers.spawn(async move {
+            for round in 1..=ROUNDS {
+                loop {
+                    let cell = sure!(store.cell(&key));
+                    let mut held = tally(&cell);
+                    let mine = held.entry(worker).or_default();
+                    if *mine == round {
+                        break;
+                    }
+                    assert_eq!(*mine, round - 1, "an acknowledged move was lost");
+                    *mine = round;
+                    *held.entry(u64::MAX).or_default() += 1;
+                    let value: Vec<u8> = held
+                        .iter()
+                        .flat_map(|(who, often)| [who.to_be_bytes(), often.to_be_bytes()])
+                        .flatten()
+                        .collect();
+                    let expect = cell.as_ref().map(|cell| cell.token);
+                    match move_cell(&*store, &key, expect, value.into()).await {
+                        Ok(Moved::Won(_)) => break,
+                        Ok(Moved::Lost(found)) => {
+                            assert_ne!(found.map(|cell| cell.token), expect);
+                        }
+                        Err(StoreError::Unavailable { .. } | StoreError::Unknown { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        });
+    }
+    while let Some(done) = workers.join_next().await {
+        done.unwrap();
+    }
+    let held = tally(&sure!(store.cell(&key)));
+    let mut expected: BTreeMap<u64, u64> = (0..WORKERS).map(|who| (who, ROUNDS)).collect();
+    expected.insert(u64::MAX, WORKERS * ROUNDS);
+    assert_eq!(held, expected);
+}
+
+fn row(key: u64, len: usize) -> (Key, Row) {
+    let mut bytes = noise(len + 8).to_vec();
+    bytes[..8].copy_from_slice(&key.to_be_bytes());
+    (Key::from_u64(key), Row::new(bytes.into()))
+}
+
+fn sum_of(rows: &[(Key, Row)]) -> Sum {
+    fold::sum_of(rows.iter().map(|(key, row)| Digest::of(key, row)))
+}
+
+fn version(sequence: u64) -> Version {
+    Version::new(Epoch::new(1).unwrap(), sequence).unwrap()
+}
+
+/// The content at version `n`, as one base or as a base and a delta.
+async fn write_content(store: &dyn ShardStore, n: u64) -> Head {
+    let feed = "f";
+    let rows: Vec<_> = (0..3 + n % 3).map(|key| row(key + n, 140_000)).collect();
+    let sum = sum_of(&rows);
+    let base_d = version(n * 10);
+    let base = sure!(async {
+        let rows = rows.iter().map(|(key, row)| (key, row));
+        head::write_base(store, feed, base_d, sum, rows).await
+    });
+    let mut held = Head {
+        lineage: Lineage::new(1),
+        state: BucketState {
+            epoch: base_d.epoch(),
+            d: base_d,
+            through: base_d,
+            digest: sum.digest,
+            count: sum.count,
+            claimed: base_d,
+        },
+        gtid: None,
+        commit_time: 0,
+        source_time: 0,
+        base,
+        deltas: Vec::new(),
+        log: String::new(),
+        next_offset: n,
+        old: None,
+    };
+    if n % 2 == 1 {
+        let (key, fresh) = row(1_000_000 + n, 100_000);
+        let gtid: Gtid = "0-1-57".parse().unwrap();
+        let commit = Commit {
+            version: version(n * 10 + 1),
+            commit_time: 5,
+            gtid,
+            events: vec![Event::On { key, row: fresh }],
+        };
+        let after = fold::replay(
+            sum,
+            &rows.into_iter().collect::<Rows<Row>>(),
+            std::slice::from_ref(&commit),
+        );
+        let after = after.unwrap()[0];
+        let delta = sure!(async {
+            let commits = std::slice::from_ref(&commit);
+            head::write_delta(store, feed, base_d, after, commits).await
+        })
+        .unwrap();
+        held.deltas.push(delta);
+        held.state = BucketState {
+            d: delta.d,
+            through: delta.d,
+            digest: after.digest,
+            count: after.count,
+            claimed: delta.d,
+            ..held.state
+        };
+    }
+    held
+}
+
+async fn what_a_head_names_is_whole(store: Store) {
+    let feed = name("f");
+    let key = CellKey::Head(Arc::clone(&feed), Bucket::new(0));
+    let mut folders = JoinSet::new();
+    for folder in 0..3u64 {
+        let (store, feed, key) = (Arc::clone(&store), Arc::clone(&feed), key.clone());
+        folders.spawn(async move {
+            for round in 0..8 {
+                let cell = sure!(store.cell(&key));
+                if let Some(cell) = &cell {
+                    let held = Head::from_bytes(&feed, &cell.value).unwrap();
+                    let loaded = sure!(head::load_bucket(&*store, &feed, &held));
+                    let base = fold::sum_of(loaded.base.iter().map(|(k, r)| Digest::of(k, r)));
+                    assert_eq!(base, held.base.sum);
+                    let sums = fold::replay(base, &loaded.base, &loaded.commits).unwrap();
+                    let last = sums.last().copied().unwrap_or(base);
+                    assert_eq!(
+                        (last.digest, last.count),
+                        (held.state.digest, held.state.count)
+                    );
+                }
+                let next = write_content(&*store, folder * 8 + round).await;
+                let expect = cell.as_ref().map(|cell| cell.token);
+                match move_cell(&*store, &key, expect, next.to_bytes()).await {
+                    Ok(Moved::Won(_) | Moved::Lost(Some(_)))
+                    | Err(StoreError::Unavailable { .. } | StoreError::Unknown { .. }) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+    while let Some(done) = folders.join_next().await {
+        done.unwrap();
+    }
+}
+
+async fn there_is_one_lineage(store: Store) {
+    let mut makers = JoinSet::new();
+    for _ in 0..4 {
+        let store = Arc::clone(&store);
+        makers.spawn(async move { sure!(cells::lineage(&*store)) });
+    }
+    let mut found = Vec::new();
+    while let Some(lineage) = makers.join_next().await {
+        found.push(lineage.unwrap());
+    }
+    assert!(found.iter().all(|lineage| *lineage == found[0]));
+}
+
+async fn no_epoch_is_opened_twice(store: Store) {
+    let source = name("s");
+    let mut readers = JoinSet::new();
+    for reader in 0..3u64 {
+        let (store, source) = (Arc::clone(&store), Arc::clone(&source));
+        readers.spawn(async move {
+            let mut ours = Vec::new();
+            while ours.len() < 5 {
+                let key = CellKey::Epoch(Arc::clone(&source));
+                let held = sure!(checkpoint::read::<EpochState>(&*store, &key));
+                let burned = held.as_ref().map(|held| held.value.epoch);
+                let state = EpochState {
+                    epoch: epoch::next(burned, None).unwrap(),
+                    server: format!("reader {reader}"),
+                    executed: GtidSet::mysql(),
+                    plan: reader,
+                    reason: "a test".into(),
+                };
+                match epoch::burn(&*store, &source, held.as_ref(), &state).await {
+                    Ok(Burned::Ours(_)) => ours.push(state.epoch),
+                    Ok(Burned::Taken(_))
+                    | Err(StoreError::Unavailable { .. } | StoreError::Unknown { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            ours
+        });
+    }
+    let mut opened = Vec::new();
+    while let Some(ours) = readers.join_next().await {
+        opened.extend(ours.unwrap());
+    }
+    let all = opened.len();
+    opened.sort_unstable();
+    opened.dedup();
+    assert_eq!(opened.len(), all, "an epoch was opened by two readers");
+}
+
+async fn checkpoints_only_go_on(store: &dyn ShardStore) {
+    let source = name("s");
+    let point = |epoch, sequence, executed: &str| Checkpoint {
+        version: Version::new(Epoch::new(epoch).unwrap(), sequence).unwrap(),
+        commit_time: 3,
+        executed: executed.parse().unwrap(),
+        server: "it".into(),
+        plan: 7,
+        lost_tail: false,
+        feeds: Vec::new(),
+        fingerprints: vec![Fingerprint {
+            gtid: "0-1-57".parse().unwrap(),
+            crc: 9,
+        }],
+    };
+    let key = CellKey::Checkpoint(Arc::clone(&source));
+    let save = async |new: &Checkpoint| sure!(checkpoint::save(store, &source, None, new));
+    let steps = [
+        (point(1, 5, "0-1-57"), true),
+        (point(1, 4, "0-1-90"), false),
+        (point(1, 5, "0-1-56"), false),
+        // A repeat after an unknown outcome finds itself.
+        (point(1, 5, "0-1-58"), true),
+        (point(1, 9, "0-1-90"), true),
+        (point(2, 0, "0-1-80"), true),
+        (point(1, 10, "0-1-95"), false),
+    ];
+    let mut stands = None;
+    for (new, taken) in steps {
+        let saved = save(&new).await;
+        match &saved {
+            Saved::Yes(held) => assert!(taken && held.value == new),
+            // Done before its answer was lost, `save` asked again finds it.
+            Saved::Behind(held) => assert!(!taken || held.value == new, "{held:?}"),
+        }
+        if taken {
+            stands = Some(new);
+        }
+        let held = sure!(checkpoint::read::<Checkpoint>(store, &key));
+        assert_eq!(held.map(|held| held.value), stands);
+    }
+}
+
+async fn a_column_keeps_its_number(store: Store) {
+    let feed = name("f");
+    let mut readers = JoinSet::new();
+    for reader in 0..3 {
+        let (store, feed) = (Arc::clone(&store), Arc::clone(&feed));
+        readers.spawn(async move {
+            let own = format!("own{reader}");
+            let wanted = ["uid", "title", own.as_str()];
+            sure!(columns::ensure(&*store, &feed, &wanted))
+        });
+    }
+    let mut given = Vec::new();
+    while let Some(numbers) = readers.join_next().await {
+        given.push(numbers.unwrap());
+    }
+    let last = sure!(columns::ensure(&*store, &feed, &[]));
+    assert_eq!(last.len(), 5);
+    for numbers in given {
+        assert!(
+            numbers
+                .iter()
+                .all(|(column, number)| last[column] == *number)
+        );
+    }
+}
+
+async fn requests_stand_until_answered(store: &dyn ShardStore) {
+    let feed = name("f");
+    for bucket in [3, 1, 3] {
+        let bucket = Bucket::new(bucket);
+        sure!(requests::ask(store, &feed, bucket, "gap"));
+    }
+    let standing = async || sure!(requests::standing(store, &feed));
+    let found = standing().await;
+    let buckets: Vec<_> = found.iter().map(|(bucket, _)| bucket.get()).collect();
+    assert_eq!(buckets, [1, 3]);
+    assert_eq!(found[0].1.value, "gap");
+    let (bucket, request) = &found[0];
+    // An attempt to ask may still have been on its way, and asks again; it is answered again.
+    while standing().await.iter().any(|(found, _)| found == bucket) {
+        let held = standing().await;
+        for (found, request) in held.iter().filter(|(found, _)| found == bucket) {
+            sure!(requests::answered(store, &feed, *found, request));
+        }
+    }
+    sure!(requests::answered(store, &feed, *bucket, request));
+    let left: Vec<_> = standing()
+        .await
+        .iter()
+        .map(|(bucket, _)| bucket.get())
+        .collect();
+    assert_eq!(left, [3]);
+
+    let mut row = StatusRow::new("merger", "one");
+    for at in 0..3 {
+        let said = RoleStatus {
+            state: "running".into(),
+            detail: String::new(),
+            at,
+        };
+        sure!(row.say(store, &said));
+        let found = sure!(status::said(store, "merger"));
+        assert_eq!(found, [(name("one"), said)]);
+    }
+    let key = CellKey::Status(name("merger"), name("one"));
+    let cell = sure!(store.cell(&key)).unwrap();
+    let left = sure!(remove_cell(store, &key, cell.token));
+    assert_eq!(left, None);
+}
+
+async fn history_survives_repeated_writes(store: &dyn ShardStore) {
+    let lines: Vec<_> = (0..20i64)
+        .map(|at| HistoryLine {
+            at: at / 2,
+            id: at as u128,
+            value: noise(at as usize * 100),
+        })
+        .collect();
+    for line in &lines {
+        sure!(store.write_history("f", line.clone()));
+    }
+    let read = async || sure!(store.history("f", 0, 100, 100));
+    assert_eq!(read().await, lines);
+    let gone: Vec<_> = lines[..5].iter().map(|line| (line.at, line.id)).collect();
+    sure!(store.delete_history("f", &gone));
+    assert_eq!(read().await, lines[5..]);
+    let id = SegmentId(random_id());
+    let parts = vec![noise(5000), noise(10)];
+    let written = sure!(async {
+        let id = SegmentId(random_id());
+        store.write_segment("f", id, parts.clone()).await?;
+        Ok::<_, StoreError>(id)
+    });
+    assert_ne!(written, id);
+    let found = sure!(store.read_segment("f", written, 2));
+    assert_eq!(found, parts);
+    sure!(store.delete_segment("f", written, 2));
+}
