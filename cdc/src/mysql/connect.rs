@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{ClientIdentity, Conn, DriverError, Error, Opts, OptsBuilder, Row, SslOpts};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, Row};
 use tokio::time::timeout;
 
-use super::config::{ConfigErrors, MysqlConfig, SslMode, TlsConfig};
+use super::config::{ConfigErrors, MysqlConfig, SslMode};
 use super::errors::explain;
+use super::tls::Tls;
+use super::wire::{Endpoint, EndpointTls, PACKET_MAX, Wire};
 use crate::source::SourceError;
 
 /// TCP, TLS and login together.
@@ -20,8 +20,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const QUERY_MAX: Duration = Duration::from_secs(30);
 /// Leaving in good order is a courtesy.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
-/// The protocol's own limit: a row event can be as large as the largest packet that a server may send.
-const PACKET_MAX: usize = 1 << 30;
 /// A half-open connection is also noticed by the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What the server may keep a connection idle for; we set it instead of asking for it.
@@ -33,6 +31,8 @@ pub(super) struct Connector {
     first: Opts,
     /// `prefer`: what to do when the server has no TLS.
     plain: Option<Opts>,
+    /// The same for the binlog's connection.
+    endpoint: Arc<Endpoint>,
     address: Arc<str>,
 }
 
@@ -58,19 +58,37 @@ impl Connector {
                 .prefer_socket(false)
                 .tcp_nodelay(true)
                 .tcp_keepalive(Some(KEEPALIVE))
-                .max_allowed_packet(Some(PACKET_MAX))
+                .max_allowed_packet(Some(PACKET_MAX as usize))
                 .wait_timeout(Some(WAIT_SECONDS))
                 .connect_attribute("program_name", "onair"),
         );
-        let encrypted = |ssl| Opts::from(OptsBuilder::from_opts(plain.clone()).ssl_opts(ssl));
-        let (first, fallback) = match config.tls().mode {
-            SslMode::Disable => (plain, None),
-            SslMode::Prefer => (encrypted(ssl_opts(config.tls())?), Some(plain)),
-            SslMode::Require | SslMode::VerifyFull => (encrypted(ssl_opts(config.tls())?), None),
+        let mode = config.tls().mode;
+        let tls = match mode {
+            SslMode::Disable => None,
+            SslMode::Prefer | SslMode::Require | SslMode::VerifyFull => {
+                Some(Tls::read(config.tls())?)
+            }
         };
+        let first = match &tls {
+            None => plain.clone(),
+            Some(tls) => OptsBuilder::from_opts(plain.clone())
+                .ssl_opts(tls.for_driver())
+                .into(),
+        };
+        let wire_tls = tls.as_ref().map(Tls::for_rustls).transpose()?;
         Ok(Connector {
             first,
-            plain: fallback,
+            plain: (mode == SslMode::Prefer).then_some(plain),
+            endpoint: Arc::new(Endpoint {
+                host: config.host().to_owned(),
+                port: config.port(),
+                user: config.user().to_owned(),
+                password: config.password().map(str::to_owned),
+                tls: wire_tls.map(|config| EndpointTls {
+                    config,
+                    optional: mode == SslMode::Prefer,
+                }),
+            }),
             address: config.address().into(),
         })
     }
@@ -105,13 +123,25 @@ impl Connector {
         Ok(session)
     }
 
+    /// A connection for the binlog.
+    pub(super) async fn open_wire(&self) -> Result<Wire, SourceError> {
+        timeout(CONNECT_MAX, Wire::connect(&self.endpoint))
+            .await
+            .map_err(|_| self.no_login())?
+            .map_err(|err| explain(&self.address, &err))
+    }
+
+    fn no_login(&self) -> SourceError {
+        SourceError::Unreachable {
+            address: self.address.to_string(),
+            reason: format!("no login within {} s", CONNECT_MAX.as_secs()),
+        }
+    }
+
     async fn connect(&self, opts: &Opts) -> Result<Result<Conn, Error>, SourceError> {
         timeout(CONNECT_MAX, Conn::new(opts.clone()))
             .await
-            .map_err(|_| SourceError::Unreachable {
-                address: self.address.to_string(),
-                reason: format!("no login within {} s", CONNECT_MAX.as_secs()),
-            })
+            .map_err(|_| self.no_login())
     }
 }
 
@@ -177,11 +207,6 @@ impl Session {
         &mut self.conn
     }
 
-    /// The driver's connection, to be turned into a stream.
-    pub(super) fn into_conn(self) -> Conn {
-        self.conn
-    }
-
     /// `host:port`.
     pub(super) fn address(&self) -> &Arc<str> {
         &self.address
@@ -217,47 +242,4 @@ async fn limited<T>(
             address: address.to_owned(),
             reason: format!("no answer within {} s", QUERY_MAX.as_secs()),
         })
-}
-
-fn ssl_opts(tls: &TlsConfig) -> Result<SslOpts, ConfigErrors> {
-    let mut wrong = Vec::new();
-    let mut read = |name: &str, path: &std::path::Path, check: fn(&[u8]) -> bool, what: &str| {
-        match std::fs::read(path) {
-            Ok(bytes) if check(&bytes) => return Some(bytes),
-            Ok(_) => wrong.push(format!("{name} {}: no {what} in it (PEM)", path.display())),
-            Err(err) => wrong.push(format!("{name} {}: {err}", path.display())),
-        }
-        None
-    };
-    let mut opts =
-        SslOpts::default().with_danger_accept_invalid_certs(tls.mode != SslMode::VerifyFull);
-    if let Some(path) = &tls.ca
-        && let Some(ca) = read("ssl-ca", path, has_certificate, "certificate")
-    {
-        opts = opts
-            .with_disable_built_in_roots(true)
-            .with_root_certs(vec![ca.into()]);
-    }
-    if let Some((certificate, key)) = &tls.identity {
-        let certificate = read("ssl-cert", certificate, has_certificate, "certificate");
-        let key = read("ssl-key", key, has_key, "private key");
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let identity = ClientIdentity::new(certificate.into(), key.into());
-            opts = opts.with_client_identity(Some(identity));
-        }
-    }
-    if wrong.is_empty() {
-        Ok(opts)
-    } else {
-        Err(ConfigErrors(wrong))
-    }
-}
-
-fn has_certificate(pem: &[u8]) -> bool {
-    let mut found = CertificateDer::pem_slice_iter(pem).peekable();
-    found.peek().is_some() && found.all(|certificate| certificate.is_ok())
-}
-
-fn has_key(pem: &[u8]) -> bool {
-    PrivateKeyDer::from_pem_slice(pem).is_ok()
 }

@@ -13,12 +13,14 @@ mod scan;
 mod server;
 mod stream;
 mod table;
+mod tls;
+mod wire;
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mysql_async::BinlogStreamRequest;
+use mysql_common::packets::{ComBinlogDump, ComBinlogDumpGtid, ComRegisterSlave};
 use onair_model::GtidSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -27,6 +29,7 @@ pub use config::{ConfigErrors, MysqlConfig, SslMode, TlsConfig};
 use self::connect::{Connector, Session};
 use self::server::Server;
 use self::stream::{Asked, Events};
+use self::wire::Wire;
 use crate::feed::{FeedConfig, Table, TableName};
 use crate::source::{
     Dialect, EventStream, Finding, Identity, RowSink, SILENCE_MAX, ScanRequest, Scanned, Source,
@@ -40,6 +43,8 @@ const DERIVED_SERVER_IDS: std::ops::Range<u32> = 3_000_000_000..4_000_000_000;
 const HEARTBEAT_NANOS: u64 = 1_000_000_000;
 /// What the server lists us as.
 const READER_NAME: &[u8] = b"onair";
+/// After a binlog file's magic number.
+const BINLOG_START: u64 = 4;
 /// A reader that died is listed until a heartbeat to it fails.
 const GHOST_MAX: Duration = Duration::from_secs(5);
 const GHOST_PAUSE: Duration = Duration::from_millis(250);
@@ -115,45 +120,61 @@ impl MysqlSource {
         }
     }
 
-    /// Turns a connection into the stream that begins after `from`.
-    async fn dump(
-        &self,
-        mut session: Session,
-        server: &Server,
-        from: &GtidSet,
-    ) -> Result<Events, SourceError> {
-        session
-            .run(&match server.dialect {
-                Dialect::Mysql => format!(
-                    "SET @source_heartbeat_period = {HEARTBEAT_NANOS}, \
-                     @master_heartbeat_period = {HEARTBEAT_NANOS}, @source_binlog_checksum = 'CRC32', \
-                     @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'",
-                    uuid = self.reader_uuid
-                ),
-                Dialect::Mariadb => format!(
-                    "SET @master_heartbeat_period = {HEARTBEAT_NANOS}, @mariadb_slave_capability = 4, \
-                     @slave_connect_state = '{from}', @slave_gtid_strict_mode = 1, \
-                     @slave_gtid_ignore_duplicates = 0"
-                ),
-            })
-            .await?;
-        let mut request = BinlogStreamRequest::new(self.server_id).with_hostname(READER_NAME);
-        if server.dialect == Dialect::Mysql {
-            request = request.with_gtid().with_gtid_set(gtid::sids(from));
-        }
+    /// Opens the stream that begins after `from`.
+    async fn dump(&self, server: &Server, from: &GtidSet) -> Result<Events, SourceError> {
         let asked = Asked {
             address: self.connector.address().clone(),
             from: from.to_string(),
             server_id: self.server_id,
         };
-        let stream = timeout(SILENCE_MAX, session.into_conn().get_binlog_stream(request))
-            .await
-            .map_err(|_| SourceError::Silent {
-                address: asked.address.to_string(),
-                seconds: SILENCE_MAX.as_secs(),
-            })?
-            .map_err(|err| asked.explain(&err))?;
-        Events::open(stream, asked).await
+        let mut wire = self.connector.open_wire().await?;
+        let begun = timeout(SILENCE_MAX, self.begin(&mut wire, server, from)).await;
+        begun
+            .map_err(|_| asked.silent())?
+            .map_err(|err| asked.explain(&err))??;
+        Events::open(wire, asked).await
+    }
+
+    async fn begin(
+        &self,
+        wire: &mut Wire,
+        server: &Server,
+        from: &GtidSet,
+    ) -> Result<Result<(), SourceError>, mysql_async::Error> {
+        let reached = wire.ask(server::id_query(server.dialect)).await?;
+        if reached != server.id {
+            return Ok(Err(SourceError::Unreachable {
+                address: self.connector.address().to_string(),
+                reason: format!("two connections reached {} and {reached}", server.id),
+            }));
+        }
+        wire.run(&match server.dialect {
+            Dialect::Mysql => format!(
+                "SET @source_heartbeat_period = {HEARTBEAT_NANOS}, \
+                 @master_heartbeat_period = {HEARTBEAT_NANOS}, @source_binlog_checksum = 'CRC32', \
+                 @master_binlog_checksum = 'CRC32', @replica_uuid = '{uuid}', @slave_uuid = '{uuid}'",
+                uuid = self.reader_uuid
+            ),
+            Dialect::Mariadb => format!(
+                "SET @master_heartbeat_period = {HEARTBEAT_NANOS}, @master_binlog_checksum = 'CRC32', \
+                 @mariadb_slave_capability = 4, @slave_connect_state = '{from}', \
+                 @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0"
+            ),
+        })
+        .await?;
+        wire.command(&ComRegisterSlave::new(self.server_id).with_hostname(READER_NAME))
+            .await?;
+        match server.dialect {
+            Dialect::Mysql => {
+                let dump = ComBinlogDumpGtid::new(self.server_id).with_pos(BINLOG_START);
+                wire.begin(&dump.with_sids(gtid::sids(from))).await?;
+            }
+            Dialect::Mariadb => {
+                let dump = ComBinlogDump::new(self.server_id).with_pos(BINLOG_START as u32);
+                wire.begin(&dump).await?;
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Another reader of the same server.
@@ -189,7 +210,8 @@ impl Source for MysqlSource {
         let (mut session, server) = self.open().await?;
         server::require_gtids(&mut session, &server).await?;
         self.require_own_id(&mut session, &server).await?;
-        let events = self.dump(session, &server, from).await?;
+        session.leave().await;
+        let events = self.dump(&server, from).await?;
         if let Ok(mut followed) = self.followed.lock() {
             *followed = Some(server.id);
         }

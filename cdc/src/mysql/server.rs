@@ -107,13 +107,14 @@ pub(super) async fn identity(
 
 /// The server that a connection reached, as [`Identity::server`] names it.
 pub(super) async fn id(session: &mut Session, dialect: Dialect) -> Result<String, SourceError> {
+    session.one(id_query(dialect)).await
+}
+
+/// What [`id`] asks.
+pub(super) fn id_query(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::Mysql => session.one("SELECT @@global.server_uuid").await,
-        Dialect::Mariadb => {
-            session
-                .one("SELECT CONCAT('mariadb-', @@global.server_id, '-', @@global.port)")
-                .await
-        }
+        Dialect::Mysql => "SELECT @@global.server_uuid",
+        Dialect::Mariadb => "SELECT CONCAT('mariadb-', @@global.server_id, '-', @@global.port)",
     }
 }
 

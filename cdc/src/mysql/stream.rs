@@ -1,33 +1,35 @@
-//! The binlog as sent: the driver's dump, each event's checksum verified, silence noticed.
+//! The binlog as sent: each event's checksum verified, silence noticed.
 //!
-//! In: a GTID set. Out: [`RawEvent`]s in server order, those of a compressed transaction as the one event that
-//! the server sent. Wrong: a difference in a checksum is [`SourceError::Damaged`], a stream that says nothing,
-//! not even a heartbeat, [`SourceError::Silent`].
+//! In: a connection on which a dump was begun. Out: [`RawEvent`]s in server order, as the server sent them. Wrong:
+//! a difference in length or checksum is [`SourceError::Damaged`], a stream that says nothing, not even a
+//! heartbeat, [`SourceError::Silent`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
-use mysql_async::binlog::events::Event;
-use mysql_async::{BinlogStream, Error};
+use mysql_async::Error;
 use tokio::time::{Instant, timeout_at};
 
 use super::errors::explain_dump;
+use super::wire::Wire;
 use crate::source::{EventStream, RawEvent, SILENCE_MAX, SourceError};
 
 const FORMAT_DESCRIPTION_EVENT: u8 = 15;
-/// Of the format description event, set while the file is open and left out of its checksum.
-const BINLOG_IN_USE: u16 = 1;
+/// Flag of the format description event, set while the file is open and left out of its checksum.
+const BINLOG_IN_USE: u8 = 1;
 const HEADER_LEN: usize = 19;
+/// Where the flags stand in the header.
+const FLAGS_AT: usize = 17;
 const CHECKSUM_LEN: usize = 4;
-/// The last byte of a format description event: events carry a CRC-32.
-const CRC32: u8 = 1;
+/// The byte before a format description event's checksum: whether events carry one.
+const ALGORITHM_NONE: u8 = 0;
+const ALGORITHM_CRC32: u8 = 1;
 
 /// An open dump.
 pub(super) struct Events {
-    stream: BinlogStream,
-    /// What `follow` read to see whether the server agrees.
+    wire: Wire,
+    /// What `open` read to see whether the server agrees.
     first: Option<RawEvent>,
     checksums: Checksums,
     quiet: Quiet,
@@ -45,17 +47,24 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What the server or the driver said, as what to do next.
+    /// What the server or the transport said, as what to do next.
     pub(super) fn explain(&self, err: &Error) -> SourceError {
         explain_dump(&self.address, &self.from, self.server_id, err)
+    }
+
+    pub(super) fn silent(&self) -> SourceError {
+        SourceError::Silent {
+            address: self.address.to_string(),
+            seconds: SILENCE_MAX.as_secs(),
+        }
     }
 }
 
 impl Events {
     /// Waits for the first event: a server that refuses does so instead of it.
-    pub(super) async fn open(stream: BinlogStream, asked: Asked) -> Result<Self, SourceError> {
+    pub(super) async fn open(wire: Wire, asked: Asked) -> Result<Self, SourceError> {
         let mut events = Events {
-            stream,
+            wire,
             first: None,
             checksums: Checksums::Unknown,
             quiet: Quiet::default(),
@@ -65,36 +74,13 @@ impl Events {
         Ok(events)
     }
 
-    /// What the driver gave: an event of the server's, or nothing when it is one that the driver made.
-    fn take(
-        &mut self,
-        item: Option<Result<Event, Error>>,
-    ) -> Result<Option<RawEvent>, SourceError> {
+    fn take(&mut self, event: Result<Bytes, Error>) -> Result<RawEvent, SourceError> {
         self.quiet.heard();
-        let event = match item {
-            Some(Ok(event)) => event,
-            Some(Err(err)) => return Err(self.asked.explain(&err)),
-            None => {
-                return Err(SourceError::Unreachable {
-                    address: self.asked.address.to_string(),
-                    reason: "the server ended the binlog stream".to_owned(),
-                });
-            }
-        };
-        // The driver unpacks a compressed transaction and gives its events after it; those, and only those,
-        // have the checksum switched off in their footer.
-        if !event.footer().get_checksum_enabled() {
-            return Ok(None);
-        }
+        let event = event.map_err(|err| self.asked.explain(&err))?;
         self.checksums
-            .verify(&event)
-            .map(Some)
+            .opened(&event)
             .map_err(|reason| SourceError::Damaged {
-                at: format!(
-                    "{}, event before position {}",
-                    self.asked.address,
-                    event.header().log_pos()
-                ),
+                at: format!("{}, binlog stream", self.asked.address),
                 reason,
             })
     }
@@ -103,29 +89,18 @@ impl Events {
 #[async_trait]
 impl EventStream for Events {
     async fn next(&mut self) -> Result<RawEvent, SourceError> {
-        loop {
-            if let Some(event) = self.try_next()? {
-                return Ok(event);
-            }
-            let deadline = self.quiet.since() + SILENCE_MAX;
-            match timeout_at(deadline, self.stream.next()).await {
-                Ok(item) => {
-                    if let Some(event) = self.take(item)? {
-                        return Ok(event);
-                    }
-                }
-                // We may have been the ones who slept: whatever has arrived meanwhile is still good.
-                Err(_) => {
-                    tokio::task::yield_now().await;
-                    if let Some(event) = self.try_next()? {
-                        return Ok(event);
-                    }
-                    return Err(SourceError::Silent {
-                        address: self.asked.address.to_string(),
-                        seconds: SILENCE_MAX.as_secs(),
-                    });
-                }
-            }
+        if let Some(event) = self.try_next()? {
+            return Ok(event);
+        }
+        let deadline = self.quiet.since() + SILENCE_MAX;
+        if let Ok(event) = timeout_at(deadline, self.wire.event()).await {
+            return self.take(event);
+        }
+        // We may have been the ones who slept: whatever has arrived meanwhile is still good.
+        tokio::task::yield_now().await;
+        match self.try_next()? {
+            Some(event) => Ok(event),
+            None => Err(self.asked.silent()),
         }
     }
 
@@ -133,15 +108,10 @@ impl EventStream for Events {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        loop {
-            match self.stream.next().now_or_never() {
-                Some(item) => {
-                    if let Some(event) = self.take(item)? {
-                        return Ok(Some(event));
-                    }
-                }
-                None => return Ok(None),
-            }
+        match self.wire.try_event() {
+            Ok(Some(event)) => self.take(Ok(event)).map(Some),
+            Ok(None) => Ok(None),
+            Err(err) => self.take(Err(err)).map(Some),
         }
     }
 }
@@ -170,81 +140,146 @@ enum Checksums {
 }
 
 impl Checksums {
-    fn verify(&mut self, event: &Event) -> Result<RawEvent, String> {
-        let header = event.header();
-        let kind = header.event_type_raw();
-        let data = event.data();
-        let mut body = data;
-        let mut algorithm_byte = None;
-        if kind == FORMAT_DESCRIPTION_EVENT {
-            let algorithm = event
-                .footer()
-                .get_checksum_alg()
-                .map_err(|err| format!("unknown checksum algorithm: {err}"))?
-                .map_or(0, |algorithm| algorithm as u8);
-            *self = match algorithm {
-                CRC32 => Checksums::Crc32,
-                _ => Checksums::Absent,
-            };
-            // The driver cuts it off with the checksum, but it belongs to the body.
-            algorithm_byte = event.checksum().map(|_| algorithm);
-            if let Some(sum) = event.checksum() {
-                let flags = header.flags_raw() & !BINLOG_IN_USE;
-                compare(event, flags, &[data, &[algorithm]], sum)?;
-            }
-        } else {
-            match (*self, event.checksum()) {
-                (Checksums::Crc32, Some(sum)) => compare(event, header.flags_raw(), &[data], sum)?,
-                (Checksums::Unknown, _) if data.len() >= CHECKSUM_LEN => {
-                    let (without, sum) = data.split_at(data.len() - CHECKSUM_LEN);
-                    let sum = [sum[0], sum[1], sum[2], sum[3]];
-                    if compare(event, header.flags_raw(), &[without], sum).is_ok() {
-                        body = without;
-                    }
-                }
-                _ => {}
-            }
+    /// Checks an event's length and checksum, and takes it apart.
+    fn opened(&mut self, event: &Bytes) -> Result<RawEvent, String> {
+        let Some((header, _)) = event.split_first_chunk::<HEADER_LEN>() else {
+            return Err(format!("an event of {} bytes has no header", event.len()));
+        };
+        let number = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        if number(9) as usize != event.len() {
+            return Err(format!(
+                "an event of {} bytes says that it has {}",
+                event.len(),
+                number(9)
+            ));
         }
+        let kind = header[4];
+        let body_end = if kind == FORMAT_DESCRIPTION_EVENT {
+            self.described(event)?
+        } else {
+            match self {
+                Checksums::Crc32 => verified(event, header)?,
+                Checksums::Absent => event.len(),
+                Checksums::Unknown => verified(event, header).unwrap_or(event.len()),
+            }
+        };
         Ok(RawEvent {
             kind,
-            flags: header.flags_raw(),
-            timestamp: header.timestamp(),
-            server_id: header.server_id(),
-            next_position: header.log_pos(),
-            body: match algorithm_byte {
-                Some(algorithm) => [body, &[algorithm]].concat().into(),
-                None => Bytes::copy_from_slice(body),
-            },
+            flags: u16::from_le_bytes([header[FLAGS_AT], header[FLAGS_AT + 1]]),
+            timestamp: number(0),
+            server_id: number(5),
+            next_position: number(13),
+            body: event.slice(HEADER_LEN..body_end),
         })
+    }
+
+    /// A format description event: always with a checksum, and before it the byte that tells of the others.
+    fn described(&mut self, event: &Bytes) -> Result<usize, String> {
+        let mut header = [0; HEADER_LEN];
+        header.copy_from_slice(&event[..HEADER_LEN]);
+        header[FLAGS_AT] &= !BINLOG_IN_USE;
+        let end = verified(event, &header)?;
+        *self = match event[end - 1] {
+            ALGORITHM_NONE => Checksums::Absent,
+            ALGORITHM_CRC32 => Checksums::Crc32,
+            other => {
+                return Err(format!(
+                    "events carry checksums of an unknown kind, {other}"
+                ));
+            }
+        };
+        Ok(end)
     }
 }
 
-fn compare(
-    event: &Event,
-    flags: u16,
-    parts: &[&[u8]],
-    sum: [u8; CHECKSUM_LEN],
-) -> Result<(), String> {
-    let header = event.header();
-    let mut bytes = [0; HEADER_LEN];
-    bytes[..4].copy_from_slice(&header.timestamp().to_le_bytes());
-    bytes[4] = header.event_type_raw();
-    bytes[5..9].copy_from_slice(&header.server_id().to_le_bytes());
-    bytes[9..13].copy_from_slice(&header.event_size().to_le_bytes());
-    bytes[13..17].copy_from_slice(&header.log_pos().to_le_bytes());
-    bytes[17..19].copy_from_slice(&flags.to_le_bytes());
+/// Where the body ends and the checksum, which agrees, begins.
+fn verified(event: &[u8], header: &[u8; HEADER_LEN]) -> Result<usize, String> {
+    let end = event.len().saturating_sub(CHECKSUM_LEN);
+    let (Some(body), Some(sum)) = (event.get(HEADER_LEN..end), event.last_chunk()) else {
+        return Err(format!("an event of {} bytes has no checksum", event.len()));
+    };
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes);
-    for part in parts {
-        hasher.update(part);
-    }
-    let (computed, sent) = (hasher.finalize(), u32::from_le_bytes(sum));
+    hasher.update(header);
+    hasher.update(body);
+    let (computed, sent) = (hasher.finalize(), u32::from_le_bytes(*sum));
     if computed == sent {
-        return Ok(());
+        return Ok(end);
     }
     Err(format!(
-        "checksum {sent:08x} of an event of kind {} with {} bytes, but its bytes give {computed:08x}",
-        header.event_type_raw(),
-        header.event_size()
+        "an event of kind {} with {} bytes has checksum {sent:08x}, but its bytes give {computed:08x}",
+        header[4],
+        event.len()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An event with a checksum that agrees.
+    fn event(kind: u8, flags: u16, body: &[u8]) -> Vec<u8> {
+        let len = (HEADER_LEN + body.len() + CHECKSUM_LEN) as u32;
+        let mut event = vec![1, 0, 0, 0, kind, 7, 0, 0, 0];
+        event.extend_from_slice(&len.to_le_bytes());
+        event.extend_from_slice(&[9, 0, 0, 0]);
+        event.extend_from_slice(&flags.to_le_bytes());
+        event.extend_from_slice(body);
+        let sum = crc32fast::hash(&event);
+        event.extend_from_slice(&sum.to_le_bytes());
+        event
+    }
+
+    fn opened(checksums: &mut Checksums, event: &[u8]) -> Result<RawEvent, String> {
+        checksums.opened(&Bytes::copy_from_slice(event))
+    }
+
+    #[test]
+    fn the_format_description_says_whether_there_are_checksums() {
+        let mut checksums = Checksums::Unknown;
+        let rotate = opened(&mut checksums, &event(4, 0x20, b"binlog.1")).unwrap();
+        assert_eq!(&rotate.body[..], b"binlog.1");
+        let described = opened(&mut checksums, &event(15, 0, b"5.6\x01")).unwrap();
+        assert_eq!(&described.body[..], b"5.6\x01");
+        assert_eq!(checksums, Checksums::Crc32);
+        let xid = opened(&mut checksums, &event(16, 0, b"12345678")).unwrap();
+        assert_eq!((xid.kind, xid.timestamp, xid.server_id), (16, 1, 7));
+        assert_eq!((xid.next_position, &xid.body[..]), (9, &b"12345678"[..]));
+
+        opened(&mut checksums, &event(15, 0, b"5.6\x00")).unwrap();
+        let plain = opened(&mut checksums, &event(16, 0, b"12345678")).unwrap();
+        assert_eq!(
+            plain.body.len(),
+            8 + CHECKSUM_LEN,
+            "they belong to the body"
+        );
+        assert!(opened(&mut checksums, &event(15, 0, b"5.6\x07")).is_err());
+    }
+
+    #[test]
+    fn a_file_in_use_does_not_change_its_checksum() {
+        let mut in_use = event(15, 0, b"5.6\x01");
+        in_use[FLAGS_AT] |= BINLOG_IN_USE;
+        assert!(opened(&mut Checksums::Unknown, &in_use).is_ok());
+    }
+
+    #[test]
+    fn any_changed_bit_is_damage() {
+        let good = event(30, 0, b"rows of some table");
+        for at in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[at / 8] ^= 1 << (at % 8);
+            let mut checksums = Checksums::Crc32;
+            // The kind decides how the rest is read, but never lets it through unread.
+            assert!(opened(&mut checksums, &bad).is_err(), "bit {at}");
+        }
+        for len in 0..good.len() {
+            assert!(
+                opened(&mut Checksums::Crc32, &good[..len]).is_err(),
+                "{len} bytes"
+            );
+        }
+        assert!(opened(&mut Checksums::Crc32, &good).is_ok());
+    }
 }

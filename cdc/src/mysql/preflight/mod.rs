@@ -165,9 +165,6 @@ async fn try_dump(source: &MysqlSource) -> Result<(), SourceError> {
         .await?
         .executed;
     // Not under the reader's own id: that would end the stream of one that runs.
-    source
-        .sibling()
-        .dump(session, &server, &end)
-        .await
-        .map(drop)
+    session.leave().await;
+    source.sibling().dump(&server, &end).await.map(drop)
 }
