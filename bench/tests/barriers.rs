@@ -142,7 +142,7 @@ fn report(world: &World, name: &str, before: u32) {
 async fn xa_across_a_kill(world: &mut World, marks: &mut u64) -> Result<()> {
     let before = world.observer.progress().epoch;
     world.server.sql(
-        "XA START 'k'; UPDATE live.room SET area_id = 10 WHERE id > 800; XA END 'k'; XA PREPARE 'k'",
+        "XA START 'k'; UPDATE live.room SET area_id = 10 WHERE id BETWEEN 800 AND 900; XA END 'k'; XA PREPARE 'k'",
     )?;
     mark(world, marks)?;
     world.settle().await?;

@@ -14,16 +14,25 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::world::{self, PATIENCE, World};
 
-/// A failpoint, the most hits until it strikes, and whether it needs an epoch to be opened.
-const POINTS: [(&str, u32, bool); 8] = [
-    ("flush", 60, false),
-    ("checkpoint", 2, false),
-    ("fold", 20, false),
-    ("base rewrite", 3, false),
-    ("cuts head", 2, false),
-    ("scan", 1, true),
-    ("epoch opening", 1, true),
-    ("epoch stated", 1, true),
+/// What the table needs for a failpoint to be reached soon.
+#[derive(Clone, Copy)]
+enum Push {
+    /// The workload is enough.
+    Nothing,
+    /// A new epoch.
+    Truncate,
+}
+
+/// A failpoint, the most hits until it strikes, and what brings it about. Not here yet: "base rewrite". A base is
+/// rewritten above 64 KB only, and this table's buckets stay below that.
+const POINTS: [(&str, u32, Push); 7] = [
+    ("flush", 60, Push::Nothing),
+    ("checkpoint", 2, Push::Nothing),
+    ("fold", 20, Push::Nothing),
+    ("cuts head", 2, Push::Nothing),
+    ("scan", 1, Push::Truncate),
+    ("epoch opening", 1, Push::Truncate),
+    ("epoch stated", 1, Push::Truncate),
 ];
 const KILLS_A_POINT: usize = 5;
 const RANDOM_KILLS: usize = 10;
@@ -39,14 +48,17 @@ async fn kills(mut world: World) -> Result<()> {
     let workload = Workload::start(&world.server, seed, 3, Duration::from_millis(40))?;
     let mut done: BTreeMap<&str, usize> = BTreeMap::new();
     world.onair.stop()?;
-    for (point, hits, opens) in POINTS {
+    for (point, hits, push) in POINTS {
         for _ in 0..KILLS_A_POINT {
             let hits = rng.random_range(1..=hits);
             let was_ready = world.onair.start_failing(point, hits)?;
             if was_ready {
-                if opens {
-                    world.server.sql("TRUNCATE TABLE live.room")?;
-                    world.server.sql(&fill(1..=1_000))?;
+                match push {
+                    Push::Nothing => {}
+                    Push::Truncate => {
+                        world.server.sql("TRUNCATE TABLE live.room")?;
+                        world.server.sql(&fill(1..=1_000))?;
+                    }
                 }
                 world
                     .onair
