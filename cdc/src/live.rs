@@ -30,8 +30,8 @@ pub(crate) struct Judge<'a> {
 
 const DIFFERENCE_TO_NULL: BadJson = BadJson("a difference to NULL");
 
-/// How many predicate columns are evaluated without an allocation.
-const FEW: usize = 8;
+/// How many key columns are encoded without an allocation.
+const KEY_FEW: usize = 4;
 
 impl Judge<'_> {
     /// An inserted row.
@@ -120,11 +120,19 @@ impl Judge<'_> {
                 }
             }
         }
-        let slots = plan.key.iter();
-        let values: Result<Vec<_>, _> = slots
-            .map(|&slot| plan.value(slot, spans, self.body))
-            .collect();
-        let key = self.encoder.key_bytes(&values?)?;
+        let mut few = [Value::Null; KEY_FEW];
+        let mut many = Vec::new();
+        let values = match few.get_mut(..plan.key.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(plan.key.len(), Value::Null);
+                &mut many[..]
+            }
+        };
+        for (value, &slot) in values.iter_mut().zip(&plan.key) {
+            *value = plan.value(slot, spans, self.body)?;
+        }
+        let key = self.encoder.key_bytes(values)?;
         self.net.change(key, before, after);
         Ok(())
     }
@@ -140,7 +148,7 @@ impl Judge<'_> {
             partial,
             ..
         } = self;
-        net.write(|out| {
+        net.write(body.len(), |out| {
             for (index, &slot) in plan.exported.iter().enumerate() {
                 let value = plan.value(slot, spans, body)?;
                 let Value::Bytes(binary) = value else {
@@ -167,29 +175,60 @@ impl Judge<'_> {
         })
     }
 
+    #[inline]
     fn is_live(&self, spans: &[Span]) -> Result<bool, DecodeError> {
         let columns = &self.plan.predicate;
-        // BINARY(n) is compared with its zero bytes.
-        let padded: Vec<Vec<u8>> = if self.plan.pads() {
-            let pad = |&slot: &u16| self.plan.padded(slot, spans, self.body);
-            columns.iter().map(pad).collect()
-        } else {
-            Vec::new()
-        };
-        let mut few = [Value::Null; FEW];
-        let mut many = Vec::new();
-        let values = if columns.len() <= FEW {
-            &mut few[..columns.len()]
-        } else {
-            many.resize(columns.len(), Value::Null);
-            &mut many[..]
-        };
-        for (i, (value, &slot)) in values.iter_mut().zip(columns).enumerate() {
-            *value = match padded.get(i) {
-                Some(padded) if !padded.is_empty() => Value::Bytes(padded),
-                _ => self.plan.value(slot, spans, self.body)?,
-            };
+        match columns.len() {
+            0 => self.evaluate::<0>(spans),
+            1 => self.evaluate::<1>(spans),
+            2 => self.evaluate::<2>(spans),
+            3 => self.evaluate::<3>(spans),
+            4 => self.evaluate::<4>(spans),
+            5..=8 => self.evaluate::<8>(spans),
+            many => {
+                let mut values = vec![Value::Null; many];
+                self.evaluate_in(&mut values, spans)
+            }
+        }
+    }
+
+    /// With room for `N` values, without an allocation.
+    #[inline]
+    fn evaluate<const N: usize>(&self, spans: &[Span]) -> Result<bool, DecodeError> {
+        let mut values = [Value::Null; N];
+        let len = self.plan.predicate.len();
+        self.evaluate_in(&mut values[..len], spans)
+    }
+
+    #[inline]
+    fn evaluate_in<'v>(
+        &'v self,
+        values: &mut [Value<'v>],
+        spans: &[Span],
+    ) -> Result<bool, DecodeError> {
+        let columns = &self.plan.predicate;
+        if self.plan.pads {
+            return self.evaluate_padded(values.len(), spans);
+        }
+        for (value, &slot) in values.iter_mut().zip(columns) {
+            *value = self.plan.value(slot, spans, self.body)?;
         }
         Ok(self.feed.live_when.eval(values) == Truth::True)
+    }
+
+    /// BINARY(n) is compared with its zero bytes.
+    fn evaluate_padded(&self, len: usize, spans: &[Span]) -> Result<bool, DecodeError> {
+        let columns = &self.plan.predicate;
+        let pad = |&slot: &u16| self.plan.padded(slot, spans, self.body);
+        let padded: Vec<Vec<u8>> = columns.iter().map(pad).collect();
+        let mut values = vec![Value::Null; len];
+        for ((value, &slot), padded) in values.iter_mut().zip(columns).zip(&padded) {
+            *value = if padded.is_empty() {
+                self.plan.value(slot, spans, self.body)?
+            } else {
+                Value::Bytes(padded)
+            };
+        }
+        Ok(self.feed.live_when.eval(&values) == Truth::True)
     }
 }

@@ -315,6 +315,11 @@ impl Reader {
         self.say(Phase::Connecting, "");
         let feeds = match self.bind().await {
             Ok(feeds) => feeds,
+            // It was there when the process started: between DROP and CREATE, or a RENAME in two statements. What is
+            // held stays, and ages, until it is back.
+            Err(ReaderError::Source(error @ SourceError::NoTable { .. })) => {
+                return Err(Ended::Retry(error.to_string()));
+            }
             Err(ReaderError::Source(error)) => return Err(error.into()),
             Err(ReaderError::Store(error)) => return Err(error.into()),
             Err(error) => return Err(Ended::Final(error)),

@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "tests and their helpers: a failure is a panic with its place"
+    reason = "tests: a failure is a panic with its place"
 )]
 
 mod contracts;

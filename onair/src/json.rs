@@ -18,9 +18,12 @@ use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Microseconds since 1970 as `2026-11-22T10:00:00.123456Z`; nothing for a time that cannot be written so.
+/// Microseconds since 1970 as `2026-11-22T10:00:00.123456Z`; nothing for 0, which stands for a time that is not known
+/// (no transaction since the scan), and for one that cannot be written so.
 pub fn time(micros: i64) -> Option<String> {
-    let time = Timestamp::from_microsecond(micros).ok()?;
+    let time = Timestamp::from_microsecond(micros)
+        .ok()
+        .filter(|_| micros != 0)?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
 }
 
@@ -476,7 +479,7 @@ mod tests {
             (FieldKind::Bit, Value::UInt(1 << 63), "9223372036854775808"),
             (FieldKind::Year, Value::UInt(2026), "2026"),
             (FieldKind::Float, Value::Float(0.1), "0.1"),
-            (FieldKind::Float, Value::Float(1e30), "1e30"),
+            (FieldKind::Float, Value::Float(1e30), "1e+30"),
             (
                 FieldKind::Double,
                 Value::Double(0.1 + 0.2),
@@ -519,7 +522,8 @@ mod tests {
             time(1_795_341_600_123_456).as_deref(),
             Some("2026-11-22T10:00:00.123456Z")
         );
-        assert_eq!(time(0).as_deref(), Some("1970-01-01T00:00:00.000000Z"));
+        assert_eq!(time(1).as_deref(), Some("1970-01-01T00:00:00.000001Z"));
+        assert_eq!(time(0), None);
         assert_eq!(time(i64::MAX), None);
     }
 }

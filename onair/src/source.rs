@@ -144,11 +144,14 @@ fn password(path: &Path) -> Result<String, Failure> {
 
 /// What it means that a source did not answer.
 pub(crate) fn failed(name: &str, error: &SourceError) -> Failure {
-    let exit = match error {
-        SourceError::Unreachable { .. } | SourceError::Silent { .. } => Exit::Unreachable,
-        _ => Exit::Failed,
+    let (exit, remedy) = match error {
+        SourceError::Unreachable { .. } | SourceError::Silent { .. } => (
+            Exit::Unreachable,
+            "\nis the server up, and can it be reached from here? check host and port of the URL",
+        ),
+        _ => (Exit::Failed, ""),
     };
-    Failure::new(exit, format!("{name}: {}", chain(error)))
+    Failure::new(exit, format!("{name}: {}{remedy}", chain(error)))
 }
 
 /// A level in a word.

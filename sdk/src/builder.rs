@@ -75,7 +75,8 @@ impl<T: FromRow> Builder<T> {
         self
     }
 
-    /// How long [`Builder::connect`] tries to get a first version. 10 s by default.
+    /// How long [`Builder::connect`] tries to get a first version; one that is arriving by then may arrive. 10 s by
+    /// default.
     pub const fn init_timeout(mut self, limit: Duration) -> Self {
         self.settings.init_timeout = limit;
         self
@@ -129,11 +130,11 @@ impl<T: FromRow> Builder<T> {
     pub async fn connect(self) -> Result<Feed<T>, ConnectError> {
         self.check()?;
         let (published, published_rx) = watch::channel(0);
-        let (told, told_rx) = watch::channel(Told::default());
-        let (first, first_rx) = oneshot::channel();
+        let (told, mut told_rx) = watch::channel(Told::default());
+        let (first, mut first_rx) = oneshot::channel();
         let shared = Arc::new(Shared::new(
             published_rx,
-            told_rx,
+            told_rx.clone(),
             self.settings.stale_after,
         ));
         let at = if self.in_order {
@@ -161,8 +162,18 @@ impl<T: FromRow> Builder<T> {
                 () = tell_when_stale => {}
             }
         });
-        match timeout(init_timeout, first_rx).await {
-            Ok(Ok(Ok(()))) => {
+        let first = match timeout(init_timeout, &mut first_rx).await {
+            // A large snapshot on a slow line is not given up while it comes.
+            Err(_) if told_rx.borrow().is_arriving => {
+                // The task's end ends this too.
+                let _ = told_rx.wait_for(|told| !told.is_arriving).await;
+                first_rx.try_recv().ok()
+            }
+            Err(_) => None,
+            Ok(answer) => Some(answer.unwrap_or(Err(ConnectError::Stopped))),
+        };
+        match first {
+            Some(Ok(())) => {
                 let owner = Owner {
                     tasks: Mutex::new(tasks),
                     fixed: Mutex::new(None),
@@ -172,9 +183,8 @@ impl<T: FromRow> Builder<T> {
                     owner: Arc::new(owner),
                 })
             }
-            Ok(Ok(Err(problem))) => Err(ConnectError::Refused(problem)),
-            Ok(Err(_)) => Err(ConnectError::Stopped),
-            Err(_) => {
+            Some(Err(error)) => Err(error),
+            None => {
                 let last = shared.status().last_problem;
                 Err(ConnectError::Timeout {
                     after: init_timeout,

@@ -132,18 +132,24 @@ pub(crate) fn step<T>(last: Option<&Snapshot<T>>, now: &Snapshot<T>) -> Step<T> 
             step.on = all.map(|(key, row)| (key.clone(), row.clone())).collect();
         }
         Some(before) => {
-            Content::differing(&before.verified.content, content, |key, was, is| {
-                match (was, is) {
-                    (None, Some(is)) => step.on.push((key.clone(), is.clone())),
-                    (Some(was), Some(is)) => step.change.push(Change {
-                        key: key.clone(),
-                        before: was.clone(),
-                        after: is.clone(),
-                    }),
-                    (Some(was), None) => step.off.push((key.clone(), was.clone())),
+            let differ = |key: &Key, was: Option<&Arc<T>>, is: Option<&Arc<T>>| {
+                let key = key.clone();
+                match (was.cloned(), is.cloned()) {
+                    (None, Some(is)) => step.on.push((key, is)),
+                    (Some(before), Some(after)) => step.change.push(Change { key, before, after }),
+                    (Some(was), None) => step.off.push((key, was)),
                     (None, None) => {}
                 }
-            });
+            };
+            // The next version is compared in what its frame touched, any other by what the two do not share.
+            let touched = now.held.touched.as_ref();
+            let touched = touched.filter(|_| before.ordinal + 1 == now.held.ordinal);
+            Content::differing(
+                &before.verified.content,
+                content,
+                touched.map(|keys| &**keys),
+                differ,
+            );
         }
     }
     step.on.sort_unstable_by(|a, b| a.0.cmp(&b.0));

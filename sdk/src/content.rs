@@ -146,29 +146,37 @@ impl<T> Content<T> {
         rows.find(hash, |held| held == key).map(|(_, entry)| entry)
     }
 
-    /// Calls `each` with every key that is not the same in both, and its rows before and after.
-    pub(crate) fn differing<'a>(
-        before: &'a Content<T>,
-        after: &'a Content<T>,
-        mut each: impl FnMut(&'a Key, Option<&'a Arc<T>>, Option<&'a Arc<T>>),
+    /// Calls `each` with every key that is not the same in both, and its rows before and after. `touched`, when it is
+    /// given, names all of them, and maybe others.
+    pub(crate) fn differing(
+        before: &Content<T>,
+        after: &Content<T>,
+        touched: Option<&[Key]>,
+        mut each: impl FnMut(&Key, Option<&Arc<T>>, Option<&Arc<T>>),
     ) {
-        let mut differ = |key, was: Option<&'a Entry<T>>, is: Option<&'a Entry<T>>| match (was, is)
+        let mut differ = |key: &Key, was: Option<&Entry<T>>, is: Option<&Entry<T>>| match (was, is)
         {
             (Some(was), Some(is)) if was.is_same(is) => {}
             (was, is) => each(key, was.map(|entry| &entry.row), is.map(|entry| &entry.row)),
         };
+        let hash = |key: &Key| key.with_bytes(bucket::hash);
+        if let Some(touched) = touched {
+            for key in touched {
+                let hash = hash(key);
+                differ(key, before.find(hash, key), after.find(hash, key));
+            }
+            return;
+        }
         if before.layout == after.layout {
             for (before, after) in before.buckets.iter().zip(&after.buckets) {
                 Rows::differing(before, after, &mut differ);
             }
             return;
         }
-        let all = |content: &'a Content<T>| content.buckets.iter().flat_map(Rows::iter);
-        let hash = |key: &Key| key.with_bytes(bucket::hash);
-        for (key, is) in all(after) {
+        for (key, is) in after.buckets.iter().flat_map(Rows::iter) {
             differ(key, before.find(hash(key), key), Some(is));
         }
-        for (key, was) in all(before) {
+        for (key, was) in before.buckets.iter().flat_map(Rows::iter) {
             if after.find(hash(key), key).is_none() {
                 differ(key, Some(was), None);
             }

@@ -21,7 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::index::Index;
 use crate::key::{self, AsKey};
 use crate::row::FromRow;
-use crate::session::{Arrival, Verified};
+use crate::session::{Arrival, Form, Verified};
 use crate::snapshot::{Held, Snapshot};
 use crate::status::{State, Status, StatusWatch, Told};
 use crate::wait::{Target, WaitError};
@@ -178,7 +178,7 @@ impl<T: Send + Sync + 'static> Feed<T> {
             ..nothing()
         };
         let arrival = Arrival {
-            whole: Some("fixed".into()),
+            form: Form::Whole("fixed".into()),
             rewound: false,
         };
         shared.show(
@@ -238,6 +238,7 @@ impl<T> Shared<T> {
             ordinal: 0,
             wholes: 0,
             rewinds: 0,
+            touched: None,
             reason: "".into(),
         };
         Shared {
@@ -273,14 +274,19 @@ impl<T> Shared<T> {
         } else {
             Reading::first(source_time, now)
         };
-        let whole = arrival.and_then(|arrival| arrival.whole.as_ref());
+        let (wholes, touched, reason) = match arrival.map(|arrival| &arrival.form) {
+            Some(Form::Whole(reason)) => (before.wholes + 1, None, reason),
+            Some(Form::Frames(touched)) => (before.wholes, Some(touched.clone()), &before.reason),
+            None => (before.wholes, before.touched.clone(), &before.reason),
+        };
         self.cell.store(Arc::new(Held {
             verified,
             age,
             ordinal: before.ordinal + u64::from(arrival.is_some()),
-            wholes: before.wholes + u64::from(whole.is_some()),
+            wholes,
             rewinds: before.rewinds + u64::from(arrival.is_some_and(|arrival| arrival.rewound)),
-            reason: whole.unwrap_or(&before.reason).clone(),
+            touched,
+            reason: reason.clone(),
         }));
     }
 
@@ -294,6 +300,7 @@ impl<T> Shared<T> {
             ordinal: before.ordinal,
             wholes: before.wholes,
             rewinds: before.rewinds,
+            touched: before.touched.clone(),
             reason: before.reason.clone(),
         }));
     }
@@ -319,6 +326,7 @@ impl<T> Shared<T> {
             version: held.verified.seal.version,
             age,
             last_problem: told.last_problem,
+            is_arriving: told.is_arriving,
             held: told.held,
             reconnects: told.reconnects,
             refusals: told.refusals,

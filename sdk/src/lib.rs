@@ -20,7 +20,18 @@
 //! - Versions never go back within a lineage. What a server sends that is older, damaged or of another mix is
 //!   refused, and the version held stays; [`Feed::status`] says so.
 //! - Taking a snapshot and reading it never waits for the network or a writer.
-//! - [`Feed::changes`] gives each net change exactly once, whatever happened to streams and servers.
+//! - [`Feed::changes`] gives each net change exactly once, whatever happened to streams and servers. A consumer that
+//!   lags gets the changes of several versions as one step, and is told.
+//!
+//! What to know:
+//! - [`Feed::connect`] returns with a verified version or an error; from then on there is always one to read, however
+//!   long servers are away. [`Feed::age`] says how old it may be, [`Feed::status`] why.
+//! - Read your own writes with [`Feed::wait_for`] and the GTID of your transaction, in its text form:
+//!   `rooms.wait_for("3e11fa47-71ca-11e1-9e33-c80aa9429562:57").await?`.
+//! - Rows are decoded once, by [`FromRow`], on the feed's one task. Versions share all rows that are the same; while a
+//!   whole snapshot arrives there are two maps, and one copy of each row that did not change.
+//! - Features: `prost` for rows that are generated messages, `testing` for a server in your tests that does, and
+//!   breaks, what you say. For tests without any server there is [`Feed::fixed`].
 
 #![deny(missing_docs)]
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onair_model::plant::{Bug, planted};
-use onair_model::{Digest, Frame, Row, Seal, Sum, Version};
+use onair_model::{Digest, Frame, Key, Row, Seal, Sum, Version};
 use onair_proto::entries::Entries;
 
 use crate::admit::{Admitted, admit, union};
@@ -53,11 +53,19 @@ pub(crate) enum Outcome<T> {
     },
 }
 
+/// As what a version came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Whole, and why.
+    Whole(Arc<str>),
+    /// As frames on the version held: the keys that they touch, ascending, each once.
+    Frames(Arc<[Key]>),
+}
+
 /// How a version came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// Why it came whole; `None` when it came as a frame.
-    pub(crate) whole: Option<Arc<str>>,
+    pub(crate) form: Form,
     /// The source lost transactions that the version before had.
     pub(crate) rewound: bool,
 }
@@ -115,6 +123,7 @@ struct Building<T> {
 struct Framed<T> {
     to: Version,
     content: Content<T>,
+    touched: Vec<Key>,
 }
 
 impl<T: FromRow> Session<T> {
@@ -127,6 +136,11 @@ impl<T: FromRow> Session<T> {
             max_rows,
             stage: Stage::Opening,
         }
+    }
+
+    /// Whether a whole snapshot is on its way.
+    pub(crate) const fn is_arriving(&self) -> bool {
+        matches!(self.stage, Stage::Building(_))
     }
 
     /// Takes the next message.
@@ -247,14 +261,15 @@ impl<T: FromRow> Session<T> {
         entries: Entries,
     ) -> Result<Outcome<T>, Failure> {
         let held = self.held.as_ref().ok_or(Refusal::NothingToResume)?;
-        let (ours, mut content) = match std::mem::replace(&mut self.stage, Stage::Following) {
-            Stage::Following => (held.seal.version, Content::clone(&held.content)),
-            Stage::Framed(framed) => (framed.to, framed.content),
-            stage @ (Stage::Opening | Stage::Building(_)) => {
-                self.stage = stage;
-                return Err(Refusal::Unexpected("a frame before the snapshot's seal").into());
-            }
-        };
+        let (ours, mut content, mut touched) =
+            match std::mem::replace(&mut self.stage, Stage::Following) {
+                Stage::Following => (held.seal.version, Content::clone(&held.content), Vec::new()),
+                Stage::Framed(framed) => (framed.to, framed.content, framed.touched),
+                stage @ (Stage::Opening | Stage::Building(_)) => {
+                    self.stage = stage;
+                    return Err(Refusal::Unexpected("a frame before the snapshot's seal").into());
+                }
+            };
         // Only the range is asked of the frame here; its sums come with the seal.
         let range = Frame {
             from,
@@ -268,17 +283,24 @@ impl<T: FromRow> Session<T> {
             return Err(Refusal::FrameRange { from, to, ours }.into());
         }
         for entry in entries {
-            match entry.map_err(Refusal::from)? {
-                (key, Some(row)) => {
+            let (key, row) = entry.map_err(Refusal::from)?;
+            match row {
+                Some(row) => {
                     content.put(&key, &row, None)?;
                 }
-                (key, None) => content.remove(&key),
+                None => content.remove(&key),
             }
             if content.sum().count > self.max_rows {
                 return Err(Refusal::TooMany(self.max_rows).into());
             }
+            // A copy: a slice would hold the whole message that it came in.
+            touched.push(key.with_bytes(Key::copy_from));
         }
-        self.stage = Stage::Framed(Framed { to, content });
+        self.stage = Stage::Framed(Framed {
+            to,
+            content,
+            touched,
+        });
         Ok(Outcome::Nothing)
     }
 
@@ -313,7 +335,7 @@ impl<T: FromRow> Session<T> {
             return Err(Refusal::ChunkIndex(missing.1).into());
         }
         let verified = verify(building.content, seal)?;
-        self.admit(verified, Some(building.whole.reason.into()))
+        self.admit(verified, Form::Whole(building.whole.reason.into()))
     }
 
     fn seal_frame(&mut self, framed: Framed<T>, mut seal: Seal) -> Result<Outcome<T>, Failure> {
@@ -334,15 +356,14 @@ impl<T: FromRow> Session<T> {
             seal.executed = union(&held.seal.executed, &seal.executed);
         }
         let verified = verify(framed.content, seal)?;
-        self.admit(verified, None)
+        let mut touched = framed.touched;
+        touched.sort_unstable();
+        touched.dedup();
+        self.admit(verified, Form::Frames(touched.into()))
     }
 
     /// Shows a verified version if it may take the place of the one held.
-    fn admit(
-        &mut self,
-        mut verified: Verified<T>,
-        whole: Option<Arc<str>>,
-    ) -> Result<Outcome<T>, Failure> {
+    fn admit(&mut self, mut verified: Verified<T>, form: Form) -> Result<Outcome<T>, Failure> {
         let ours = self.held.as_ref().map(|held| &held.seal);
         let admitted = admit(ours, &mut verified.seal)?;
         if let (Admitted::Same, Some(held)) = (admitted, &self.held) {
@@ -352,7 +373,7 @@ impl<T: FromRow> Session<T> {
         }
         self.held = Some(verified.clone());
         let rewound = admitted == Admitted::Rewound;
-        Ok(Outcome::Version(verified, Arrival { whole, rewound }))
+        Ok(Outcome::Version(verified, Arrival { form, rewound }))
     }
 
     /// Progress of another version than ours says nothing of ours: only that the server lives.

@@ -28,6 +28,8 @@ pub(crate) struct Held<T> {
     /// How many of them came whole, and how many went back.
     pub(crate) wholes: u64,
     pub(crate) rewinds: u64,
+    /// What it may differ in from the one before it, keys ascending; `None` when it came whole.
+    pub(crate) touched: Option<Arc<[Key]>>,
     /// Why the last whole one came whole.
     pub(crate) reason: Arc<str>,
 }

@@ -42,6 +42,8 @@ pub struct Status {
     pub age: Duration,
     /// The last thing that went wrong, also when all is well again.
     pub last_problem: Option<Problem>,
+    /// Whether a whole snapshot is on its way.
+    pub is_arriving: bool,
     /// Why the server holds newer versions back, if it does.
     pub held: Option<Arc<str>>,
     /// Streams that ended so far, for whatever reason.
@@ -57,6 +59,8 @@ pub struct Status {
 pub(crate) struct Told {
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) is_fixed: bool,
+    /// A whole snapshot is on its way.
+    pub(crate) is_arriving: bool,
     pub(crate) last_problem: Option<Problem>,
     pub(crate) held: Option<Arc<str>>,
     pub(crate) reconnects: u64,

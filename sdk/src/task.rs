@@ -1,16 +1,18 @@
 //! The one task of a feed: connects, takes messages, shows what is verified, and starts over when a stream ends.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::builder::Settings;
+use crate::builder::{ConnectError, Settings};
 use crate::endpoint::Endpoint;
 use crate::feed::Shared;
+use crate::message::Message;
 use crate::plan::{Ended, GOOD_AFTER, Plan};
 use crate::row::FromRow;
 use crate::session::{Arrival, Failure, Outcome, Session, Verified};
@@ -29,9 +31,22 @@ pub(crate) struct Task<T> {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) plan: Plan,
     /// Told of the first version, or of why there will be none.
-    pub(crate) first: Option<oneshot::Sender<Result<(), Problem>>>,
+    pub(crate) first: Option<oneshot::Sender<Result<(), ConnectError>>>,
     /// Servers in a row that refused for good, before the first version.
     pub(crate) rejections: usize,
+}
+
+/// Why a stream is over, and what the server asked to wait.
+struct Stop {
+    problem: Problem,
+    asked: Duration,
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        let asked = Duration::ZERO;
+        Stop { problem, asked }
+    }
 }
 
 /// A server that asked its clients to leave.
@@ -51,7 +66,7 @@ impl<T: FromRow> Task<T> {
             if let Some(problem) = self.is_final(&ended.problem) {
                 if let Some(first) = self.first.take() {
                     // A caller who has gone needs no answer.
-                    let _ = first.send(Err(problem));
+                    let _ = first.send(Err(ConnectError::Refused(problem)));
                 }
                 return;
             }
@@ -88,6 +103,7 @@ impl<T: FromRow> Task<T> {
         self.told.send_modify(|told| {
             told.endpoint = None;
             told.held = None;
+            told.is_arriving = false;
             told.reconnects += 1;
             told.refusals += u64::from(matches!(problem, Problem::Refused { .. }));
             told.last_problem = Some(problem);
@@ -99,14 +115,10 @@ impl<T: FromRow> Task<T> {
         let name = endpoint.name();
         let began = Instant::now();
         let mut leaving = None;
-        let problem = match self.open(endpoint, &name).await {
-            Ok(mut stream) => self.follow(&name, &mut stream, &mut leaving).await,
-            Err(problem) => problem,
-        };
+        let Err(stop) = self.follow(endpoint, &name, &mut leaving).await;
         let now = Instant::now();
-        let was_good = now.duration_since(began) >= GOOD_AFTER;
-        match (leaving, problem) {
-            (Some(leaving), _) => Ended {
+        match leaving {
+            Some(leaving) => Ended {
                 problem: Problem::Drained {
                     endpoint: name,
                     reason: leaving.reason,
@@ -114,19 +126,15 @@ impl<T: FromRow> Task<T> {
                 was_good: true,
                 asked: leaving.return_at.saturating_duration_since(now),
             },
-            (None, (problem, asked)) => Ended {
-                problem,
-                was_good,
-                asked,
+            None => Ended {
+                problem: stop.problem,
+                was_good: now.duration_since(began) >= GOOD_AFTER,
+                asked: stop.asked,
             },
         }
     }
 
-    async fn open(
-        &self,
-        endpoint: &Endpoint,
-        name: &Arc<str>,
-    ) -> Result<Stream, (Problem, Duration)> {
+    async fn open(&self, endpoint: &Endpoint, name: &Arc<str>) -> Result<Stream, Problem> {
         let limit = self.settings.connect_timeout;
         let unreachable = |cause| Problem::Unreachable {
             endpoint: name.clone(),
@@ -146,122 +154,121 @@ impl<T: FromRow> Task<T> {
             };
             wire::subscribe(name.clone(), channel, request).await
         };
-        match timeout(limit, opening).await {
-            Ok(opened) => opened.map_err(|problem| (problem, Duration::ZERO)),
-            Err(elapsed) => Err((unreachable(Arc::new(elapsed)), Duration::ZERO)),
+        let opened = timeout(limit, opening).await;
+        opened.unwrap_or_else(|elapsed| Err(unreachable(Arc::new(elapsed))))
+    }
+
+    /// Takes messages until the stream ends.
+    async fn follow(
+        &mut self,
+        endpoint: &Endpoint,
+        name: &Arc<str>,
+        leaving: &mut Option<Leaving>,
+    ) -> Result<Infallible, Stop> {
+        let mut stream = self.open(endpoint, name).await?;
+        let held = self.shared.snapshot().held;
+        let held = (held.ordinal > 0).then(|| held.verified.clone());
+        let resumes = !self.plan.asks_anew();
+        let mut session = Session::new(held, resumes, self.settings.max_rows);
+        loop {
+            let message = self.next(name, &mut stream, leaving.as_ref()).await?;
+            let outcome = session.take(message).map_err(|failure| {
+                let endpoint = name.clone();
+                match failure {
+                    Failure::Refused(refusal) => Problem::Refused { endpoint, refusal },
+                    Failure::Row(row) => Problem::Row { endpoint, row },
+                }
+            })?;
+            self.tell_arriving(session.is_arriving());
+            self.act(name, outcome, leaving)?;
         }
     }
 
-    /// Takes messages until the stream ends. Leaving, when it is due, goes before the next message.
-    async fn follow(
-        &mut self,
+    /// The next message. Leaving, when it is due, goes before it.
+    async fn next(
+        &self,
         name: &Arc<str>,
         stream: &mut Stream,
-        leaving: &mut Option<Leaving>,
-    ) -> (Problem, Duration) {
-        let held = self.shared.snapshot().held;
-        let held = (held.ordinal > 0).then(|| held.verified.clone());
-        let anew = self.plan.asks_anew();
-        let mut session = Session::new(held, !anew, self.settings.max_rows);
+        leaving: Option<&Leaving>,
+    ) -> Result<Message, Problem> {
         let silence = self.settings.silence;
-        loop {
-            let leave_at = leaving.as_ref().map(|leaving| leaving.at);
-            let message = tokio::select! {
-                biased;
-                () = until(leave_at) => {
-                    // The caller makes of it that the server asked for it.
-                    let problem = Problem::Drained { endpoint: name.clone(), reason: "".into() };
-                    return (problem, Duration::ZERO);
-                }
-                message = timeout_at(Instant::now() + silence, stream.next()) => message,
-            };
-            let message = match message {
-                Ok(Ok(message)) => message,
-                Ok(Err(problem)) => return (problem, Duration::ZERO),
-                Err(_) => {
-                    let problem = Problem::Silent {
-                        endpoint: name.clone(),
-                        after: silence,
-                    };
-                    return (problem, Duration::ZERO);
-                }
-            };
-            let outcome = match session.take(message) {
-                Ok(outcome) => outcome,
-                Err(Failure::Refused(refusal)) => {
-                    return (
-                        Problem::Refused {
-                            endpoint: name.clone(),
-                            refusal,
-                        },
-                        Duration::ZERO,
-                    );
-                }
-                Err(Failure::Row(row)) => {
-                    return (
-                        Problem::Row {
-                            endpoint: name.clone(),
-                            row,
-                        },
-                        Duration::ZERO,
-                    );
-                }
-            };
-            match outcome {
-                Outcome::Nothing => {}
-                Outcome::Version(verified, arrival) => self.show(name, verified, Some(&arrival)),
-                Outcome::Same(verified) => self.show(name, verified, None),
-                Outcome::Progress(verified, progress) => {
-                    let age = Duration::from_millis(progress.age_ms);
-                    self.shared.progress(verified, age);
-                    self.announce();
-                    self.tell_following(name, Some(&progress.held));
-                }
-                Outcome::GoAway {
-                    retry_after_ms,
-                    reason,
-                } => {
-                    let wait = Duration::from_millis(u64::from(retry_after_ms));
-                    let now = Instant::now();
+        tokio::select! {
+            biased;
+            () = until(leaving.map(|leaving| leaving.at)) => Err(Problem::Drained {
+                endpoint: name.clone(),
+                reason: "left".into(),
+            }),
+            message = timeout(silence, stream.next()) => message.unwrap_or_else(|_| {
+                Err(Problem::Silent { endpoint: name.clone(), after: silence })
+            }),
+        }
+    }
+
+    fn act(
+        &mut self,
+        name: &Arc<str>,
+        outcome: Outcome<T>,
+        leaving: &mut Option<Leaving>,
+    ) -> Result<(), Stop> {
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Version(verified, arrival) => self.show(name, verified, Some(&arrival)),
+            Outcome::Same(verified) => self.show(name, verified, None),
+            Outcome::Progress(verified, progress) => {
+                let age = Duration::from_millis(progress.age_ms);
+                self.shared.progress(verified, age);
+                self.announce();
+                self.tell_following(name, Some(&progress.held));
+            }
+            Outcome::GoAway {
+                retry_after_ms,
+                reason,
+            } => {
+                let wait = Duration::from_millis(u64::from(retry_after_ms));
+                let now = Instant::now();
+                let others = self.plan.has_others();
+                *leaving = Some(Leaving {
+                    reason: reason.into(),
                     // Spread over the time given, and following until then.
-                    let at = now + wait.mul_f64(rand::rng().random());
-                    let return_at = if self.plan.has_others() {
-                        now
-                    } else {
-                        now + wait
-                    };
-                    *leaving = Some(Leaving {
-                        reason: reason.into(),
-                        at,
-                        return_at,
-                    });
-                }
-                Outcome::NotYet {
-                    version,
-                    retry_after_ms,
-                } => {
-                    let problem = Problem::Behind {
-                        endpoint: name.clone(),
-                        version,
-                    };
-                    return (problem, Duration::from_millis(u64::from(retry_after_ms)));
-                }
+                    at: now + wait.mul_f64(rand::rng().random()),
+                    return_at: if others { now } else { now + wait },
+                });
+            }
+            Outcome::NotYet {
+                version,
+                retry_after_ms,
+            } => {
+                let endpoint = name.clone();
+                return Err(Stop {
+                    problem: Problem::Behind { endpoint, version },
+                    asked: Duration::from_millis(u64::from(retry_after_ms)),
+                });
             }
         }
+        Ok(())
     }
 
     fn show(&mut self, name: &Arc<str>, verified: Verified<T>, arrival: Option<&Arrival>) {
+        let feed = &*self.settings.feed;
+        let version = verified.seal.version;
         if let Some(Arrival { rewound: true, .. }) = arrival {
-            warn!(feed = &*self.settings.feed, version = %verified.seal.version, "the source lost transactions: the content went back");
+            warn!(feed, %version, "the source lost transactions: the content went back");
         }
         self.plan.verified();
         self.shared.show(verified, arrival);
-        self.announce();
-        self.tell_following(name, None);
         if let Some(first) = self.first.take() {
             // A caller who has gone needs no answer.
             let _ = first.send(Ok(()));
         }
+        self.announce();
+        self.tell_following(name, None);
+    }
+
+    fn tell_arriving(&self, is_arriving: bool) {
+        self.told.send_if_modified(|told| {
+            let before = std::mem::replace(&mut told.is_arriving, is_arriving);
+            before != is_arriving
+        });
     }
 
     fn announce(&self) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onair_sdk::testing::Answer;
+use onair_sdk::testing::{Answer, Damage};
 use onair_sdk::{Backoff, ConnectError, Feed, Problem, State};
 
 use crate::support::{Room, builder, connect, server, until};
@@ -153,6 +153,30 @@ async fn a_server_that_cannot_be_had_is_tried_until_the_time_is_over() {
         server.answer(Answer::Well);
     });
     assert!(rooms.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_snapshot_that_is_arriving_may_arrive() {
+    for (goes_on, arrives) in [(true, true), (false, false)] {
+        let server = server(300);
+        server.damage_next(Damage::SnapshotSlow);
+        let silence = Duration::from_secs(60);
+        let connecting = builder(&[&server]).silence_timeout(silence).connect();
+        let began = tokio::time::Instant::now();
+        let (rooms, ()) = tokio::join!(connecting, async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            if goes_on {
+                server.go_on();
+            }
+        });
+        assert_eq!(rooms.is_ok(), arrives);
+        let waited = if arrives {
+            Duration::from_secs(30)
+        } else {
+            silence
+        };
+        assert_eq!(began.elapsed().as_secs(), waited.as_secs());
+    }
 }
 
 #[tokio::test(start_paused = true)]

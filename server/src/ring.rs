@@ -48,8 +48,10 @@ struct Item {
     version: Version,
     frame: Option<Arc<Frame>>,
     seal: Arc<Seal>,
-    /// What it adds to the GTID set.
+    /// What it adds to the GTID set, or the set.
     executed: GtidSet,
+    /// Whether it is the set.
+    whole: bool,
     wire: Bytes,
 }
 
@@ -146,7 +148,11 @@ impl Ring {
                 inner.bytes = 0;
                 return;
             };
-            let executed = match &before {
+            // A set that may have lost something is told whole: a difference cannot say so.
+            let same = before
+                .as_ref()
+                .filter(|before| before.seal.version.epoch() == snapshot.seal.version.epoch());
+            let executed = match same {
                 Some(before) => snapshot.seal.executed.minus(&before.seal.executed),
                 None => GtidSet::clone(&snapshot.seal.executed),
             };
@@ -155,6 +161,7 @@ impl Ring {
                 version: snapshot.seal.version,
                 frame: Some(Arc::new(frame)),
                 seal: Arc::new(snapshot.seal.clone()),
+                whole: same.is_none(),
                 executed,
                 wire,
             });
@@ -188,6 +195,7 @@ impl Ring {
                 version: snapshot.seal.version,
                 frame: None,
                 seal: Arc::new(snapshot.seal.clone()),
+                whole: false,
                 executed,
                 wire,
             });
@@ -267,7 +275,11 @@ impl Ring {
                 .collect();
             let mut executed = GtidSet::mysql();
             for item in &items {
-                executed.union(&item.executed);
+                if item.whole {
+                    executed.clone_from(&item.executed);
+                } else {
+                    executed.union(&item.executed);
+                }
             }
             let sealed = items.iter().rev().find(|item| item.frame.is_some());
             match (compose(&frames), sealed) {

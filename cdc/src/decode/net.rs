@@ -16,6 +16,9 @@ use crate::change::KeyChange;
 /// Changes of a feed before the first folding on the way.
 const FOLD_FIRST: usize = 1 << 16;
 
+/// Room that a buffer begins with, at most.
+const HINT_MAX: usize = 64 << 10;
+
 /// The net effect of the transaction under way on each key of each feed.
 #[derive(Debug, Default)]
 pub struct Net {
@@ -92,11 +95,16 @@ impl Net {
 }
 
 impl FeedNet {
-    /// Writes a row (or a key) into the buffer. What a failed write left is dropped.
+    /// Writes a row (or a key) into the buffer, which begins with room for `hint` bytes. What a failed write left
+    /// is dropped.
     pub(crate) fn write<E>(
         &mut self,
+        hint: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Span, E> {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(hint.min(HINT_MAX));
+        }
         let start = self.bytes.len();
         match write(&mut self.bytes) {
             Ok(()) => Ok(Span {
@@ -244,7 +252,7 @@ mod tests {
     fn add(feed: &mut FeedNet, key: &[u8], before: Option<&str>, after: Option<&str>) {
         let mut write = |text: Option<&str>| {
             text.map(|text| {
-                let span = feed.write(|out| {
+                let span = feed.write(0, |out| {
                     out.extend_from_slice(text.as_bytes());
                     Ok::<_, Infallible>(())
                 });

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) predicate: Vec<u16>,
     /// Slots of the exported columns, by ascending field number.
     pub(crate) exported: Vec<u16>,
+    /// Whether the predicate reads a BINARY(n).
+    pub(crate) pads: bool,
     /// Columns of the table.
     pub(super) columns: usize,
     /// Slots of JSON columns by their place among all JSON columns of the table; partial updates name them so.
@@ -71,6 +73,7 @@ impl Plan {
             key: Vec::new(),
             predicate: Vec::new(),
             exported: Vec::new(),
+            pads: false,
             columns: columns.wires.len(),
             json: Vec::new(),
         };
@@ -92,6 +95,8 @@ impl Plan {
         };
         plan.key = feed.key.iter().map(|&i| slot(i)).collect();
         plan.predicate = feed.live_when.columns().iter().map(|&i| slot(i)).collect();
+        let padded = |&i: &usize| matches!(feed.columns[i].ty, ColumnType::FixedBinary { .. });
+        plan.pads = feed.live_when.columns().iter().any(padded);
         plan.exported = feed.exported.iter().map(|&i| slot(i)).collect();
         let wires = columns.wires.iter().zip(&slots);
         plan.json = wires
@@ -250,12 +255,6 @@ impl Plan {
     /// Whether a slot holds binary JSON.
     pub(crate) fn is_json(&self, slot: u16) -> bool {
         matches!(self.cells[usize::from(slot)].wire, Wire::Json { .. })
-    }
-
-    /// Whether the predicate reads a BINARY(n).
-    pub(crate) fn pads(&self) -> bool {
-        let mut cells = self.predicate.iter().map(|&s| &self.cells[usize::from(s)]);
-        cells.any(|cell| cell.pad_to > 0)
     }
 
     /// A BINARY(n) with its zero bytes; empty for anything else and NULL.

@@ -16,6 +16,7 @@ use onair_model::value::Value;
 
 use crate::feed::Feed;
 use charset::Charset;
+use print::Short;
 
 /// A value does not have the shape that its column's type says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +38,15 @@ pub struct Encoder {
 #[derive(Clone, Debug)]
 struct FieldCode {
     column: Arc<str>,
-    tag: Vec<u8>,
+    tag: Tag,
     form: Form,
+}
+
+/// Number and wire type of a field, encoded: five bytes at most.
+#[derive(Clone, Copy, Debug)]
+struct Tag {
+    bytes: [u8; 5],
+    len: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +119,7 @@ impl Encoder {
     ) -> Result<(), Misfit> {
         let code = &self.fields[index];
         code.form
-            .append_field(&code.tag, value, &mut self.text, out)
+            .append_field(code.tag, value, &mut self.text, out)
             .ok_or_else(|| Misfit {
                 column: code.column.clone(),
             })
@@ -151,11 +159,9 @@ impl FieldCode {
             Form::Float => 5,
             _ => 2,
         };
-        let mut tag = Vec::new();
-        varint(u64::from(number) << 3 | wire_type, &mut tag);
         FieldCode {
             column: column.name.clone(),
-            tag,
+            tag: Tag::new(u64::from(number) << 3 | wire_type),
             form,
         }
     }
@@ -191,33 +197,46 @@ impl Form {
         }
     }
 
+    #[inline]
     fn append_field(
         &self,
-        tag: &[u8],
+        tag: Tag,
         value: &Value<'_>,
         text: &mut Text,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        if matches!(value, Value::Null) {
-            return Some(());
-        }
-        out.extend_from_slice(tag);
         match (self, value) {
-            (Form::Int, Value::Int(n)) => varint((n << 1 ^ n >> 63) as u64, out),
-            (Form::UInt, Value::UInt(n)) => varint(*n, out),
-            (Form::Float, Value::Float(n)) => out.extend_from_slice(&n.to_le_bytes()),
-            (Form::Double, Value::Double(n)) => out.extend_from_slice(&n.to_le_bytes()),
+            (_, Value::Null) => {}
+            (Form::Int, Value::Int(n)) => tag.number((n << 1 ^ n >> 63) as u64, out),
+            (Form::UInt, Value::UInt(n)) => tag.number(*n, out),
+            (Form::Text(charset), Value::Bytes(raw)) => match charset.as_utf8(raw) {
+                Some(utf8) => tag.bytes(utf8, out),
+                None => {
+                    text.buffer.clear();
+                    text.replaced += charset.append(raw, &mut text.buffer);
+                    tag.bytes(&text.buffer, out);
+                }
+            },
+            (Form::DateTime(fsp), Value::DateTime(value)) => {
+                tag.short(&print::date_time(value, *fsp), out);
+            }
+            (Form::Date, Value::DateTime(value)) => tag.short(&print::date(value), out),
+            (Form::Time(fsp), Value::Time(micros)) => tag.short(&print::time(*micros, *fsp), out),
+            (Form::Float, Value::Float(n)) => {
+                tag.alone(out);
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            (Form::Double, Value::Double(n)) => {
+                tag.alone(out);
+                out.extend_from_slice(&n.to_le_bytes());
+            }
             (Form::Fixed(len), Value::Bytes(raw)) => {
                 let missing = len.saturating_sub(raw.len());
-                varint((raw.len() + missing) as u64, out);
+                tag.number((raw.len() + missing) as u64, out);
                 out.extend_from_slice(raw);
                 out.resize(out.len() + missing, 0);
             }
-            _ => {
-                let bytes = self.bytes(value, text)?;
-                varint(bytes.len() as u64, out);
-                out.extend_from_slice(bytes);
-            }
+            _ => tag.bytes(self.bytes(value, text)?, out),
         }
         Some(())
     }
@@ -257,9 +276,15 @@ impl Form {
                 text.replaced += charset.append(raw, out);
             }
             (Form::Decimal, Value::Decimal(value)) => print::decimal(value, out),
-            (Form::Date, Value::DateTime(value)) => print::date(value, out),
-            (Form::DateTime(fsp), Value::DateTime(value)) => print::date_time(value, *fsp, out),
-            (Form::Time(fsp), Value::Time(micros)) => print::time(*micros, *fsp, out),
+            (Form::Date, Value::DateTime(value)) => {
+                out.extend_from_slice(print::date(value).text());
+            }
+            (Form::DateTime(fsp), Value::DateTime(value)) => {
+                out.extend_from_slice(print::date_time(value, *fsp).text());
+            }
+            (Form::Time(fsp), Value::Time(micros)) => {
+                out.extend_from_slice(print::time(*micros, *fsp).text());
+            }
             (Form::Enum(labels), Value::UInt(index)) => {
                 if let Some(index) = usize::try_from(*index).ok()?.checked_sub(1) {
                     out.extend_from_slice(labels.get(index)?.as_bytes());
@@ -284,10 +309,64 @@ impl Form {
     }
 }
 
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+/// Copies of a fixed size are a few instructions where those of any size are a call, so what is short is put
+/// together on the stack, copied whole, and what was too much is cut off.
+impl Tag {
+    fn new(value: u64) -> Self {
+        let mut bytes = [0; 5];
+        let mut long = [0; 16];
+        let len = varint(value, 0, &mut long).min(bytes.len());
+        bytes.copy_from_slice(&long[..5]);
+        Tag { bytes, len }
     }
-    out.push(value as u8);
+
+    /// The tag and a varint.
+    #[inline]
+    fn number(self, value: u64, out: &mut Vec<u8>) {
+        let mut bytes = [0; 16];
+        bytes[..5].copy_from_slice(&self.bytes);
+        let len = varint(value, self.len, &mut bytes);
+        put(&bytes, len, out);
+    }
+
+    /// The tag, a length and a short text.
+    #[inline]
+    fn short(self, text: &Short, out: &mut Vec<u8>) {
+        let mut bytes = [0; 32];
+        bytes[..5].copy_from_slice(&self.bytes);
+        bytes[self.len] = text.len() as u8;
+        let at = self.len + 1;
+        bytes[at..at + Short::MAX].copy_from_slice(text.all());
+        put(&bytes, at + text.len(), out);
+    }
+
+    /// The tag, a length and bytes.
+    #[inline]
+    fn bytes(self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.number(bytes.len() as u64, out);
+        out.extend_from_slice(bytes);
+    }
+
+    fn alone(self, out: &mut Vec<u8>) {
+        put(&self.bytes, self.len, out);
+    }
+}
+
+#[inline]
+fn put<const N: usize>(bytes: &[u8; N], len: usize, out: &mut Vec<u8>) {
+    let end = out.len() + len;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
+}
+
+/// Writes a varint at `at`; returns where it ends.
+#[inline]
+fn varint(mut value: u64, mut at: usize, bytes: &mut [u8; 16]) -> usize {
+    while value >= 0x80 {
+        bytes[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    bytes[at] = value as u8;
+    at + 1
 }

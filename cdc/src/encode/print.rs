@@ -2,30 +2,103 @@
 
 use onair_model::value::{DateTime, Decimal};
 
+/// A short text on the stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    bytes: [u8; Short::MAX],
+    len: usize,
+}
+
+impl Short {
+    /// The longest is a DATETIME(6) of 26.
+    pub(crate) const MAX: usize = 26;
+
+    fn new() -> Self {
+        Short {
+            bytes: [0; Short::MAX],
+            len: 0,
+        }
+    }
+
+    /// All bytes, those beyond the text too, so that they can be copied as one.
+    pub(crate) fn all(&self) -> &[u8; Short::MAX] {
+        &self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn two(&mut self, value: u16) {
+        let digits = TWO_DIGITS[usize::from(value % 100)];
+        self.bytes[self.len..self.len + 2].copy_from_slice(&digits);
+        self.len += 2;
+    }
+
+    fn fraction(&mut self, micros: u32, fsp: u8) {
+        if fsp == 0 {
+            return;
+        }
+        self.push(b'.');
+        let end = self.len + usize::from(fsp.min(6));
+        self.two((micros / 10_000) as u16);
+        if fsp > 2 {
+            self.two((micros / 100 % 100) as u16);
+        }
+        if fsp > 4 {
+            self.two((micros % 100) as u16);
+        }
+        self.len = end;
+    }
+}
+
+const TWO_DIGITS: [[u8; 2]; 100] = {
+    let mut digits = [[0; 2]; 100];
+    let mut i = 0;
+    while i < 100 {
+        digits[i] = [b'0' + (i / 10) as u8, b'0' + (i % 10) as u8];
+        i += 1;
+    }
+    digits
+};
+
 /// `YYYY-MM-DD`.
-pub(crate) fn date(value: &DateTime, out: &mut Vec<u8>) {
-    two(value.year / 100, out);
-    two(value.year % 100, out);
+pub(crate) fn date(value: &DateTime) -> Short {
+    let mut out = Short::new();
+    out.two(value.year / 100);
+    out.two(value.year % 100);
     out.push(b'-');
-    two(u16::from(value.month), out);
+    out.two(u16::from(value.month));
     out.push(b'-');
-    two(u16::from(value.day), out);
+    out.two(u16::from(value.day));
+    out
 }
 
 /// `YYYY-MM-DD hh:mm:ss[.ffffff]` with `fsp` fractional digits.
-pub(crate) fn date_time(value: &DateTime, fsp: u8, out: &mut Vec<u8>) {
-    date(value, out);
+pub(crate) fn date_time(value: &DateTime, fsp: u8) -> Short {
+    let mut out = date(value);
     out.push(b' ');
-    two(u16::from(value.hour), out);
+    out.two(u16::from(value.hour));
     out.push(b':');
-    two(u16::from(value.minute), out);
+    out.two(u16::from(value.minute));
     out.push(b':');
-    two(u16::from(value.second), out);
-    fraction(value.micros, fsp, out);
+    out.two(u16::from(value.second));
+    out.fraction(value.micros, fsp);
+    out
 }
 
 /// `[-]hh:mm:ss[.ffffff]`, hours up to three digits.
-pub(crate) fn time(micros: i64, fsp: u8, out: &mut Vec<u8>) {
+pub(crate) fn time(micros: i64, fsp: u8) -> Short {
+    let mut out = Short::new();
     if micros < 0 {
         out.push(b'-');
     }
@@ -35,12 +108,13 @@ pub(crate) fn time(micros: i64, fsp: u8, out: &mut Vec<u8>) {
     if hours >= 100 {
         out.push(b'0' + (hours / 100 % 10) as u8);
     }
-    two(hours % 100, out);
+    out.two(hours);
     out.push(b':');
-    two((seconds / 60 % 60) as u16, out);
+    out.two((seconds / 60 % 60) as u16);
     out.push(b':');
-    two((seconds % 60) as u16, out);
-    fraction((magnitude % 1_000_000) as u32, fsp, out);
+    out.two((seconds % 60) as u16);
+    out.fraction((magnitude % 1_000_000) as u32, fsp);
+    out
 }
 
 /// All digits that the scale says, one at least before the point.
@@ -86,24 +160,6 @@ fn divide(limbs: &mut [u64; 4], by: u64) -> u64 {
     remainder as u64
 }
 
-fn fraction(micros: u32, fsp: u8, out: &mut Vec<u8>) {
-    if fsp == 0 {
-        return;
-    }
-    let mut digits = [0; 6];
-    let mut rest = micros;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.push(b'.');
-    out.extend_from_slice(&digits[..usize::from(fsp.min(6))]);
-}
-
-fn two(value: u16, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +179,7 @@ mod tests {
             (3_020_398_999_999, 6, "838:59:58.999999"),
             (36_061_000_000, 3, "10:01:01.000"),
         ] {
-            assert_eq!(printed(|out| time(micros, fsp, out)), text);
+            assert_eq!(time(micros, fsp).text(), text.as_bytes());
         }
     }
 
@@ -138,15 +194,14 @@ mod tests {
             second: 59,
             micros: 1_200,
         };
-        assert_eq!(printed(|out| date(&value, out)), "0026-00-09");
-        assert_eq!(
-            printed(|out| date_time(&value, 4, out)),
-            "0026-00-09 23:05:59.0012"
-        );
-        assert_eq!(
-            printed(|out| date_time(&value, 0, out)),
-            "0026-00-09 23:05:59"
-        );
+        assert_eq!(date(&value).text(), b"0026-00-09");
+        for (fsp, fraction) in ["", ".0", ".00", ".001", ".0012", ".00120", ".001200"]
+            .iter()
+            .enumerate()
+        {
+            let text = format!("0026-00-09 23:05:59{fraction}");
+            assert_eq!(date_time(&value, fsp as u8).text(), text.as_bytes());
+        }
     }
 
     #[test]

@@ -184,11 +184,12 @@ fn opaque(field_type: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BadJson
             let bad = BadJson("a date or time that cannot be");
             let packed = i64::from_le_bytes(bytes.try_into().map_err(|_| bad)?);
             out.push(b'"');
-            match field_type {
-                TIME => value::time(packed_time(packed).ok_or(bad)?, 6, out),
-                DATE => value::date(&packed_date_time(packed).ok_or(bad)?, out),
-                _ => value::date_time(&packed_date_time(packed).ok_or(bad)?, 6, out),
-            }
+            let text = match field_type {
+                TIME => value::time(packed_time(packed).ok_or(bad)?, 6),
+                DATE => value::date(&packed_date_time(packed).ok_or(bad)?),
+                _ => value::date_time(&packed_date_time(packed).ok_or(bad)?, 6),
+            };
+            out.extend_from_slice(text.text());
             out.push(b'"');
         }
         _ => {

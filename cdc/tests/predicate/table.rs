@@ -189,7 +189,7 @@ impl Stored {
     }
 
     /// As the protocol gives it.
-    pub(super) fn borrowed(&self) -> Value<'_> {
+    pub(super) fn value(&self) -> Value<'_> {
         match self {
             Stored::Plain(value) => *value,
             Stored::Bytes(bytes) | Stored::Padded(bytes) => Value::Bytes(bytes),
@@ -197,7 +197,7 @@ impl Stored {
     }
 
     /// As a row image gives it.
-    pub(super) fn trimmed(&self) -> Value<'_> {
+    pub(super) fn image(&self) -> Value<'_> {
         match self {
             Stored::Padded(bytes) => {
                 let end = bytes
@@ -206,7 +206,7 @@ impl Stored {
                     .map_or(0, |at| at + 1);
                 Value::Bytes(&bytes[..end])
             }
-            other => other.borrowed(),
+            other => other.value(),
         }
     }
 }

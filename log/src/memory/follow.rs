@@ -102,3 +102,43 @@ fn decode(partition: Partition, stored: Stored) -> Payload {
     };
     decoded.unwrap_or_else(|err| Payload::Garbage(err.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onair_model::Bucket;
+
+    #[test]
+    fn what_is_no_record_of_the_partition_is_garbage() {
+        let (one, two) = (Bucket::new(1), Bucket::new(2));
+        let wire = v1::Record {
+            lineage: vec![0; 16].into(),
+            epoch: 1,
+            body: Some(v1::record::Body::Carry(v1::Carry { old: 0 })),
+            digest: vec![0; 16].into(),
+            bucket: 1,
+            ..v1::Record::default()
+        };
+        let read = |partition, bytes: Vec<u8>| {
+            let stored = Stored {
+                partition: 0,
+                offset: 0,
+                bytes: bytes.into(),
+            };
+            decode(partition, stored)
+        };
+        let record = wire.encode_to_vec();
+        let ours = read(Partition::Bucket(one), record.clone());
+        assert!(matches!(ours, Payload::Record(_)), "{ours:?}");
+        let torn = record[..record.len() - 3].to_vec();
+        for (partition, bytes) in [
+            (Partition::Bucket(two), record.clone()),
+            (Partition::Bucket(one), torn),
+            (Partition::Bucket(one), Vec::new()),
+            (Partition::Cuts, record),
+        ] {
+            let found = read(partition, bytes);
+            assert!(matches!(found, Payload::Garbage(_)), "{found:?}");
+        }
+    }
+}

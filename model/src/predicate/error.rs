@@ -1,6 +1,6 @@
 //! Why a predicate was refused: what, where, why, and what to write instead.
 
-use super::lex::{MAX_BYTES, MAX_TERMS};
+use super::source::{MAX_BYTES, MAX_TERMS};
 
 /// Why a predicate was refused. Texts name the piece of the predicate, the reason and the remedy; the setting
 /// that the predicate came from is the caller's to add.

@@ -4,11 +4,13 @@
 //! A literal that no value of the column can equal is refused too: the comparison would have one outcome for
 //! every row, which is never what was meant.
 
-use crate::column::{Collation, ColumnType, IntWidth};
-use crate::value::{DateTime, Decimal};
+use std::sync::Arc;
 
-use super::LiteralProblem;
-use super::tree::{ByteRule, Literal};
+use crate::column::{ColumnType, IntWidth};
+use crate::value::Decimal;
+
+use super::tree::Literal;
+use super::{LiteralProblem, bytes, temporal};
 
 /// A literal as the user wrote it, escapes and quotes resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,13 +77,13 @@ pub(super) fn convert(written: &Written, ty: &ColumnType) -> Result<Literal, Lit
         ColumnType::Double => floating(written, false),
         ColumnType::Bit { bits } => bit(written, *bits),
         ColumnType::Year => year(written),
-        ColumnType::Date => date(written),
-        ColumnType::Time { fsp } => time(written, *fsp),
-        ColumnType::DateTime { fsp } => datetime(written, *fsp),
-        ColumnType::Timestamp { fsp } => timestamp(written, *fsp),
-        ColumnType::Text { collation } => text(written, collation),
-        ColumnType::FixedBinary { len } => fixed_binary(written, *len),
-        ColumnType::Binary => Ok(bytes(binary(written)?, ByteRule::Exact)),
+        ColumnType::Date => temporal::date(written),
+        ColumnType::Time { fsp } => temporal::time(written, *fsp),
+        ColumnType::DateTime { fsp } => temporal::datetime(written, *fsp),
+        ColumnType::Timestamp { fsp } => temporal::timestamp(written, *fsp),
+        ColumnType::Text { collation } => bytes::text(written, collation),
+        ColumnType::FixedBinary { len } => bytes::fixed_binary(written, *len),
+        ColumnType::Binary => bytes::variable_binary(written),
         ColumnType::Enum { labels } => label(written, labels),
         // No comparison reaches these.
         ColumnType::Set { .. }
@@ -118,7 +120,7 @@ fn integer(written: &Written, width: IntWidth, unsigned: bool) -> Result<Literal
     })
 }
 
-fn out_of_range(least: impl ToString, most: impl ToString) -> LiteralProblem {
+pub(super) fn out_of_range(least: impl ToString, most: impl ToString) -> LiteralProblem {
     LiteralProblem::OutOfRange {
         least: least.to_string(),
         most: most.to_string(),
@@ -263,271 +265,9 @@ fn year(written: &Written) -> Result<Literal, LiteralProblem> {
     }
 }
 
-fn date(written: &Written) -> Result<Literal, LiteralProblem> {
-    let form = "'YYYY-MM-DD' of a day that exists, or the zero date";
-    match written {
-        Written::Text(text) | Written::Date(text) => match parse_date(text.as_bytes()) {
-            Some((date, [])) if is_on_calendar(&date) => Ok(Literal::DateTime(date)),
-            _ => Err(LiteralProblem::Date { form }),
-        },
-        _ => Err(LiteralProblem::Date { form }),
-    }
-}
-
-fn datetime(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
-    let form = "'YYYY-MM-DD hh:mm:ss' or 'YYYY-MM-DD' of a day that exists, or the zero date";
-    let (Written::Text(text) | Written::Timestamp(text)) = written else {
-        return Err(LiteralProblem::Date { form });
-    };
-    let wrong = LiteralProblem::Date { form };
-    let Some((mut value, rest)) = parse_date(text.as_bytes()) else {
-        return Err(wrong);
-    };
-    if let Some(clock) = rest.strip_prefix(b" ") {
-        let (hour, clock) = two_digits(clock).ok_or(wrong.clone())?;
-        let (minute, second, micros) = parse_minutes(clock, fsp, wrong.clone())?;
-        if hour > 23 {
-            return Err(wrong);
-        }
-        (value.hour, value.minute, value.second, value.micros) = (hour, minute, second, micros);
-    } else if !rest.is_empty() || matches!(written, Written::Timestamp(_)) {
-        return Err(wrong);
-    }
-    if !is_on_calendar(&value) {
-        return Err(wrong);
-    }
-    Ok(Literal::DateTime(value))
-}
-
-/// Read as UTC, as the scan's session shows it.
-fn timestamp(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
-    let literal = datetime(written, fsp)?;
-    let moment = |year, month, day, hour, minute, second, micros| DateTime {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        micros,
-    };
-    let first = moment(1970, 1, 1, 0, 0, 1, 0);
-    let last = moment(2038, 1, 19, 3, 14, 7, 999_999);
-    match &literal {
-        Literal::DateTime(value) if *value != DateTime::ZERO && !(first..=last).contains(value) => {
-            Err(out_of_range(
-                "'1970-01-01 00:00:01'",
-                "'2038-01-19 03:14:07.999999'",
-            ))
-        }
-        _ => Ok(literal),
-    }
-}
-
-/// The zero date, or a day that exists. Partly zero dates can be stored but not safely written: whether MySQL
-/// takes them as a literal depends on sql_mode.
-fn is_on_calendar(value: &DateTime) -> bool {
-    let leap = value.year.is_multiple_of(4)
-        && (!value.year.is_multiple_of(100) || value.year.is_multiple_of(400));
-    let days = match value.month {
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => 31,
-    };
-    *value == DateTime::ZERO
-        || (value.year > 0 && (1..=12).contains(&value.month) && (1..=days).contains(&value.day))
-}
-
-/// `YYYY-MM-DD` and what follows it.
-fn parse_date(text: &[u8]) -> Option<(DateTime, &[u8])> {
-    let (century, rest) = two_digits(text)?;
-    let (year, rest) = two_digits(rest)?;
-    let (month, rest) = two_digits(rest.strip_prefix(b"-")?)?;
-    let (day, rest) = two_digits(rest.strip_prefix(b"-")?)?;
-    let date = DateTime {
-        year: u16::from(century) * 100 + u16::from(year),
-        month,
-        day,
-        ..DateTime::ZERO
-    };
-    Some((date, rest))
-}
-
-fn two_digits(text: &[u8]) -> Option<(u8, &[u8])> {
-    match text {
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => Some(((a - b'0') * 10 + (b - b'0'), rest)),
-        _ => None,
-    }
-}
-
-/// `:MM:SS[.ffffff]`, to the end.
-fn parse_minutes(
-    text: &[u8],
-    fsp: u8,
-    wrong: LiteralProblem,
-) -> Result<(u8, u8, u32), LiteralProblem> {
-    let parsed = (|| {
-        let (minute, rest) = two_digits(text.strip_prefix(b":")?)?;
-        let (second, rest) = two_digits(rest.strip_prefix(b":")?)?;
-        let fraction = match rest {
-            [] => rest,
-            [b'.', fraction @ ..] if !fraction.is_empty() => fraction,
-            _ => return None,
-        };
-        (minute < 60 && second < 60 && fraction.iter().all(u8::is_ascii_digit))
-            .then_some((minute, second, fraction))
-    })();
-    let (minute, second, fraction) = parsed.ok_or(wrong)?;
-    if fraction.len() > usize::from(fsp) {
-        return Err(LiteralProblem::FractionDigits { fsp });
-    }
-    let micros = (0..6).fold(0, |n, at| {
-        n * 10 + u32::from(fraction.get(at).map_or(0, |b| b - b'0'))
-    });
-    Ok((minute, second, micros))
-}
-
-fn time(written: &Written, fsp: u8) -> Result<Literal, LiteralProblem> {
-    let wrong = LiteralProblem::Date {
-        form: "'hh:mm:ss' or 'hhh:mm:ss', with - before it when negative",
-    };
-    let Written::Text(text) = written else {
-        return Err(wrong);
-    };
-    let (negative, text) = match text.as_bytes() {
-        [b'-', rest @ ..] => (true, rest),
-        text => (false, text),
-    };
-    let (hours, rest) = match text {
-        [hundreds @ b'1'..=b'9', rest @ ..] if rest.get(2) == Some(&b':') => {
-            let (hours, rest) = two_digits(rest).ok_or(wrong.clone())?;
-            (i64::from(hundreds - b'0') * 100 + i64::from(hours), rest)
-        }
-        text => {
-            let (hours, rest) = two_digits(text).ok_or(wrong.clone())?;
-            (i64::from(hours), rest)
-        }
-    };
-    let (minute, second, micros) = parse_minutes(rest, fsp, wrong)?;
-    let seconds = hours * 3600 + i64::from(minute) * 60 + i64::from(second);
-    let time = seconds * 1_000_000 + i64::from(micros);
-    // 838:59:59, without a fraction.
-    if time > 3_020_399_000_000 {
-        return Err(out_of_range("'-838:59:59'", "'838:59:59'"));
-    }
-    Ok(Literal::Time(if negative { -time } else { time }))
-}
-
-fn bytes(bytes: Vec<u8>, rule: ByteRule) -> Literal {
-    Literal::Bytes {
-        bytes: rule.trim(&bytes).into(),
-        rule,
-    }
-}
-
-fn text(written: &Written, collation: &Collation) -> Result<Literal, LiteralProblem> {
-    if collation.charset() == "binary" {
-        return Ok(bytes(binary(written)?, ByteRule::Exact));
-    }
-    let Written::Text(text) = written else {
-        return Err(LiteralProblem::Kind {
-            write: "text in quotes, e.g. 'on'",
-        });
-    };
-    let rule = if collation.pads() {
-        ByteRule::PadSpace
-    } else {
-        ByteRule::Exact
-    };
-    let mut out = Vec::with_capacity(text.len());
-    for c in text.chars() {
-        if !encode(c, collation.charset(), &mut out) {
-            return Err(LiteralProblem::Unencodable {
-                character: c,
-                charset: collation.charset().to_owned(),
-            });
-        }
-    }
-    Ok(bytes(out, rule))
-}
-
-/// Whether text of a character set can be written here; see [`encode`].
-pub(super) fn is_encodable(charset: &str) -> bool {
-    matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1")
-}
-
-/// Appends a character in a column's set; false where the set has none.
-fn encode(c: char, charset: &str, out: &mut Vec<u8>) -> bool {
-    let code = u32::from(c);
-    match charset {
-        "utf8mb4" => {}
-        "utf8mb3" | "utf8" if code <= 0xffff => {}
-        "ascii" | "latin1" if c.is_ascii() => {}
-        // MySQL's latin1 is Windows code page 1252.
-        "latin1" => {
-            let byte = match code {
-                0xa0..=0xff => u8::try_from(code).ok(),
-                _ => CP1252
-                    .iter()
-                    .zip(0x80..)
-                    .find(|(at, _)| **at == c)
-                    .map(|(_, byte)| byte),
-            };
-            out.extend(byte);
-            return byte.is_some();
-        }
-        _ => return false,
-    }
-    out.extend(c.encode_utf8(&mut [0; 4]).bytes());
-    true
-}
-
-/// 0x80 to 0x9f of Windows code page 1252; a NUL where it has nothing (MySQL has control characters there).
-#[rustfmt::skip]
-const CP1252: [char; 32] = [
-    '€', '\0', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\0', 'Ž', '\0',
-    '\0', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\0', 'ž', 'Ÿ',
-];
-
-/// Text in quotes stands for its bytes in UTF-8.
-fn binary(written: &Written) -> Result<Vec<u8>, LiteralProblem> {
-    match written {
-        Written::Text(text) => Ok(text.clone().into_bytes()),
-        Written::Hex(digits) => {
-            let pairs = digits.as_bytes().chunks(2);
-            pairs
-                .map(|pair| match pair {
-                    [high, low] => {
-                        let high = char::from(*high).to_digit(16)?;
-                        let low = char::from(*low).to_digit(16)?;
-                        u8::try_from(high * 16 + low).ok()
-                    }
-                    _ => None,
-                })
-                .collect::<Option<_>>()
-                .ok_or(LiteralProblem::HexDigits)
-        }
-        _ => Err(LiteralProblem::Kind {
-            write: "bytes as x'..' or text in quotes",
-        }),
-    }
-}
-
-fn fixed_binary(written: &Written, len: u16) -> Result<Literal, LiteralProblem> {
-    let value = binary(written)?;
-    if value.len() != usize::from(len) {
-        return Err(LiteralProblem::Length {
-            len,
-            given: value.len(),
-        });
-    }
-    Ok(bytes(value, ByteRule::PadZero))
-}
-
 /// An ENUM's label in exactly its own letters, as its index. Whether MySQL would take another spelling for it
 /// depends on a collation that is not known here.
-fn label(written: &Written, labels: &[std::sync::Arc<str>]) -> Result<Literal, LiteralProblem> {
+fn label(written: &Written, labels: &[Arc<str>]) -> Result<Literal, LiteralProblem> {
     let Written::Text(text) = written else {
         return Err(LiteralProblem::Kind {
             write: "one of its labels in quotes",
@@ -548,7 +288,7 @@ fn label(written: &Written, labels: &[std::sync::Arc<str>]) -> Result<Literal, L
 }
 
 /// Some labels for an error.
-fn list(labels: &[std::sync::Arc<str>]) -> String {
+fn list(labels: &[Arc<str>]) -> String {
     const SHOWN: usize = 8;
     let mut shown: Vec<_> = labels
         .iter()

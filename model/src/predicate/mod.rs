@@ -8,12 +8,16 @@
 //! and what [`Predicate::eval`] computes are the same on MySQL 8.0 and later and MariaDB 10.6 and later; where one
 //! of them could differ, the text is refused.
 
+mod bytes;
 mod error;
 mod eval;
 mod lex;
 mod literal;
 mod parse;
 mod print;
+mod refusal;
+mod source;
+mod temporal;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -97,8 +101,9 @@ impl Predicate {
 
     /// The same predicate as SQL for the scan's WHERE: fully parenthesised, strings as hex literals.
     ///
-    /// It means the same in every sql_mode but PAD_CHAR_TO_FULL_LENGTH; TIMESTAMP columns are compared in UTC, so
-    /// the session needs `time_zone = '+00:00'`.
+    /// It means the same beside any other condition, and in every sql_mode but PAD_CHAR_TO_FULL_LENGTH. The session
+    /// needs `character_set_client = utf8mb4`, for the names of columns, and `time_zone = '+00:00'`, because
+    /// TIMESTAMP columns are compared in UTC. Indexes serve it on columns of all types but text, FLOAT and DOUBLE.
     pub fn to_sql(&self) -> String {
         print::print(&self.condition, &self.columns)
     }

@@ -11,11 +11,12 @@ use sqlparser::tokenizer::{Location, Token};
 use crate::column::{Column, ColumnType};
 
 use super::eval::compare_literals;
-use super::lex::{Source, shorten};
 use super::literal::{self, Number, Written};
 use super::print::declared;
+use super::refusal::{is_condition, refusal, similar};
+use super::source::{Source, shorten};
 use super::tree::{Condition, Literal, Op};
-use super::{LiteralProblem, PredicateError, Truth};
+use super::{LiteralProblem, PredicateError, Truth, bytes};
 
 /// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
 const MAX_RECURSION: usize = 50;
@@ -100,7 +101,7 @@ impl Checker<'_> {
             } => Ok(Condition::Any(self.chain(expr, &BinaryOperator::Or)?)),
             Expr::BinaryOp { left, op, right } => match comparison(op) {
                 Some(op) => self.comparison(expr, left, op, right),
-                None => Err(self.refusal(expr)),
+                None => Err(refusal(self.source, expr)),
             },
             Expr::UnaryOp {
                 op: UnaryOperator::Not,
@@ -138,7 +139,7 @@ impl Checker<'_> {
                     instead: "write TRUE or FALSE, or compare a column with it".to_owned(),
                 }),
             },
-            _ => Err(self.refusal(expr)),
+            _ => Err(refusal(self.source, expr)),
         }
     }
 
@@ -396,10 +397,10 @@ impl Checker<'_> {
         };
         match written {
             Some(written) => Ok(Operand::Literal(written, at)),
-            None if self.is_condition(expr) => Err(PredicateError::Operands {
+            None if is_condition(expr) => Err(PredicateError::Operands {
                 at: self.source.excerpt(comparison),
             }),
-            None => Err(self.refusal(expr)),
+            None => Err(refusal(self.source, expr)),
         }
     }
 
@@ -491,99 +492,9 @@ impl Checker<'_> {
                 similar: similar(&name.value, self.columns),
             })
     }
-
-    fn is_condition(&self, expr: &Expr) -> bool {
-        match expr {
-            Expr::BinaryOp { op, .. } => {
-                comparison(op).is_some() || matches!(op, BinaryOperator::And | BinaryOperator::Or)
-            }
-            Expr::UnaryOp { op, .. } => *op == UnaryOperator::Not,
-            Expr::IsTrue(_)
-            | Expr::IsNotTrue(_)
-            | Expr::IsFalse(_)
-            | Expr::IsNotFalse(_)
-            | Expr::IsNull(_)
-            | Expr::IsNotNull(_)
-            | Expr::IsUnknown(_)
-            | Expr::IsNotUnknown(_)
-            | Expr::InList { .. }
-            | Expr::Between { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// What to say of SQL that has no place in a predicate.
-    fn refusal(&self, expr: &Expr) -> PredicateError {
-        let at = self.source.excerpt(expr);
-        let operator = |operator: &dyn ToString, instead| PredicateError::Operator {
-            at: at.clone(),
-            operator: operator.to_string(),
-            instead,
-        };
-        let pattern = "patterns follow the collation; write = or IN (..), or keep the outcome in a \
-                       flag or a STORED generated column";
-        match expr {
-            Expr::Nested(inner) => self.refusal(inner),
-            Expr::CompoundIdentifier(names) => PredicateError::Qualified {
-                at,
-                column: names
-                    .last()
-                    .map_or_else(String::new, |name| name.value.clone()),
-            },
-            Expr::Subquery(_)
-            | Expr::Exists { .. }
-            | Expr::InSubquery { .. }
-            | Expr::InUnnest { .. }
-            | Expr::AnyOp { .. }
-            | Expr::AllOp { .. } => PredicateError::Subquery { at },
-            Expr::Function(_)
-            | Expr::Cast { .. }
-            | Expr::Convert { .. }
-            | Expr::Extract { .. }
-            | Expr::Ceil { .. }
-            | Expr::Floor { .. }
-            | Expr::Position { .. }
-            | Expr::Substring { .. }
-            | Expr::Trim { .. }
-            | Expr::Overlay { .. }
-            | Expr::Case { .. }
-            | Expr::Interval(_)
-            | Expr::MatchAgainst { .. }
-            | Expr::AtTimeZone { .. } => PredicateError::Function {
-                at: self.source.excerpt_call(expr),
-            },
-            Expr::Prefixed { prefix, value } => PredicateError::Introducer {
-                at: format!("{prefix}{}", self.source.excerpt(&**value)),
-            },
-            Expr::Like { .. } | Expr::ILike { .. } => operator(&"LIKE", pattern),
-            Expr::RLike { .. } | Expr::SimilarTo { .. } => operator(&"REGEXP", pattern),
-            Expr::Collate { .. } => operator(
-                &"COLLATE",
-                "the column's own collation decides; give it a *_bin collation or add a column with \
-                 one",
-            ),
-            Expr::BinaryOp {
-                op: op @ BinaryOperator::Xor,
-                ..
-            } => operator(op, "write (a AND NOT b) OR (b AND NOT a)"),
-            Expr::BinaryOp {
-                op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow),
-                ..
-            } => operator(
-                op,
-                "keep the value in a STORED generated column and compare that",
-            ),
-            Expr::BinaryOp { op, .. } => operator(op, ARITHMETIC),
-            Expr::UnaryOp { op, .. } => operator(op, ARITHMETIC),
-            _ => PredicateError::Unsupported { at },
-        }
-    }
 }
 
-const ARITHMETIC: &str = "arithmetic depends on sql_mode and rounding; write the result as a literal, \
-                          or keep it in a STORED generated column";
-
-fn comparison(op: &BinaryOperator) -> Option<Op> {
+pub(super) fn comparison(op: &BinaryOperator) -> Option<Op> {
     Some(match op {
         BinaryOperator::Eq => Op::Equal,
         BinaryOperator::NotEq => Op::NotEqual,
@@ -612,32 +523,5 @@ fn is_printable(collation: &str, charset: &str) -> bool {
     let plain = collation
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    charset == "binary" || (plain && literal::is_encodable(charset))
-}
-
-/// The column whose name needs the fewest changes, if it is few enough to be a slip.
-fn similar(name: &str, columns: &[Column]) -> Option<String> {
-    let name = name.to_lowercase();
-    columns
-        .iter()
-        .map(|column| (distance(&name, &column.name.to_lowercase()), &column.name))
-        .filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name.to_string())
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (above.min(row[j]) + 1).min(diagonal + usize::from(x != *y));
-            diagonal = above;
-        }
-    }
-    row[b.len()]
+    charset == "binary" || (plain && bytes::is_encodable(charset))
 }

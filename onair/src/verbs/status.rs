@@ -86,11 +86,7 @@ pub(crate) async fn run(args: StatusArgs, out: &mut Output) -> Result<(), Failur
         .collect();
     if !roles.is_empty() {
         for role in roles {
-            out.line(
-                &format!("{:<7} {:<12} {}", role[0], role[1], role[2])
-                    .trim_end()
-                    .to_owned(),
-            )?;
+            out.line(format!("{:<7} {:<12} {}", role[0], role[1], role[2]).trim_end())?;
         }
     }
     Ok(out.flush()?)

@@ -2,7 +2,7 @@ use super::*;
 use std::num::NonZeroU16;
 
 use onair_model::schema::Schema;
-use onair_model::{Buckets, Gtid, GtidSet, Key, Lineage, Proven};
+use onair_model::{Buckets, Gtid, GtidSet, Lineage, Proven};
 use onair_proto::entries;
 
 use crate::raw::Raw;
@@ -425,6 +425,46 @@ fn transactions_add_up_over_seals_and_progress() {
             at: 8
         })
     );
+}
+
+#[test]
+fn rows_are_read_again_when_the_columns_change() {
+    let columns = Arc::new(Schema {
+        table: "other".into(),
+        ..Schema::clone(&schema())
+    });
+    for (columns, layout, is_shared) in [
+        (schema(), 3, true),
+        (schema(), 5, true),
+        (columns, 3, false),
+    ] {
+        let mut session = following();
+        let before = session.held.clone().expect("it holds a version").content;
+        let Message::Start(Start::Full(whole)) = whole("2-6", 2) else {
+            unreachable!()
+        };
+        let layout = Buckets::new(NonZeroU16::new(layout).expect("not zero"));
+        let whole = Whole {
+            schema: columns.clone(),
+            layout,
+            ..whole
+        };
+        let start = Message::Start(Start::Full(whole));
+        shown(
+            &mut session,
+            vec![start, chunk("2-6", 0, HELD), seal("2-6", HELD)],
+        );
+        let after = session.held.expect("it holds a version").content;
+        for (key, row) in after.iter() {
+            let held = before.get(key).expect("the same keys").1;
+            assert_eq!(
+                (Arc::ptr_eq(row, held), row.schema()),
+                (is_shared, &columns)
+            );
+        }
+        // The same rows, however they lie.
+        Content::differing(&before, &after, None, |key, _, _| panic!("{key:?} differs"));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use onair_proto::v1::subscribe_response::Message;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::damage::Damage;
+use super::damage::{Damage, Then};
 use super::messages;
 use super::world::World;
 
@@ -60,12 +60,15 @@ pub(crate) struct Audience {
     subscribers: Vec<Subscriber>,
     /// Streams that are kept open and never written to.
     silent: Vec<Messages>,
+    /// Streams with messages that wait for `go_on`.
+    slow: Vec<(Subscriber, Vec<Message>)>,
     subscriptions: Vec<Subscription>,
     damages: VecDeque<Damage>,
     answer: Answer,
     is_stalled: bool,
 }
 
+#[derive(Clone)]
 struct Subscriber {
     at: Version,
     messages: Messages,
@@ -81,6 +84,7 @@ impl Audience {
         Audience {
             subscribers: Vec::new(),
             silent: Vec::new(),
+            slow: Vec::new(),
             subscriptions: Vec::new(),
             damages: VecDeque::new(),
             answer: Answer::Well,
@@ -188,11 +192,34 @@ impl Audience {
             subscriber.at = version;
         }
         let fits = |damage: &Damage| damage.fits(&group);
-        let ends = match self.damages.pop_front_if(|damage| fits(damage)) {
+        let then = match self.damages.pop_front_if(|damage| fits(damage)) {
             Some(damage) => damage.apply(&mut group),
-            None => false,
+            None => Then::Stays,
         };
-        group.into_iter().all(|message| subscriber.send(message)) && !ends
+        let sent = group.into_iter().all(|message| subscriber.send(message));
+        match then {
+            Then::Stays => sent,
+            Then::Ends => false,
+            Then::Waits(rest) => {
+                self.slow.push((subscriber.clone(), rest));
+                false
+            }
+        }
+    }
+
+    /// Sends what waited, and to everybody again.
+    pub(crate) fn go_on(&mut self, world: &World) {
+        self.is_stalled = false;
+        for (subscriber, messages) in std::mem::take(&mut self.slow) {
+            if messages.into_iter().all(|message| subscriber.send(message)) {
+                self.subscribers.push(subscriber);
+            }
+        }
+        self.send_frames(world);
+    }
+
+    pub(crate) const fn stall(&mut self) {
+        self.is_stalled = true;
     }
 
     /// Sends every subscriber the same message; those who do not read are cut.
@@ -205,15 +232,12 @@ impl Audience {
 
     pub(crate) fn cut(&mut self) {
         self.silent.clear();
+        self.slow.clear();
         for subscriber in self.subscribers.drain(..) {
             let cut = Err(Status::unavailable("cut"));
             // One that is gone, or reads nothing, is cut by the drop.
             let _ = subscriber.messages.try_send(cut);
         }
-    }
-
-    pub(crate) const fn set_stalled(&mut self, is_stalled: bool) {
-        self.is_stalled = is_stalled;
     }
 
     pub(crate) const fn set_answer(&mut self, answer: Answer) {

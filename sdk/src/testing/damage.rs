@@ -19,6 +19,8 @@ pub enum Damage {
     ChunkTruncated,
     /// One byte of a row is another.
     ChunkRowChanged,
+    /// The seal waits for `go_on`, as on a slow line.
+    SnapshotSlow,
     /// The stream ends before the seal.
     SnapshotCut,
     /// The seal is of the next version.
@@ -49,6 +51,14 @@ pub enum Damage {
     FrameCount,
 }
 
+/// What becomes of the stream after a damaged group.
+pub(crate) enum Then {
+    Stays,
+    Ends,
+    /// These messages wait.
+    Waits(Vec<Message>),
+}
+
 impl Damage {
     /// All of them.
     pub const ALL: &[Damage] = &[
@@ -58,6 +68,7 @@ impl Damage {
         Damage::ChunkOfOtherVersion,
         Damage::ChunkTruncated,
         Damage::ChunkRowChanged,
+        Damage::SnapshotSlow,
         Damage::SnapshotCut,
         Damage::SnapshotSealOfOtherVersion,
         Damage::SnapshotDigest,
@@ -90,8 +101,8 @@ impl Damage {
         self.is_for_frames() == is_frame && bodies >= needed
     }
 
-    /// Does it to one group. `true`: the stream ends after it.
-    pub(crate) fn apply(self, group: &mut Vec<Message>) -> bool {
+    /// Does it to one group.
+    pub(crate) fn apply(self, group: &mut Vec<Message>) -> Then {
         let bodies = group
             .iter()
             .take_while(|message| !matches!(message, Message::Seal(_)))
@@ -124,9 +135,10 @@ impl Damage {
                 }
                 *bytes = changed.freeze();
             }
+            Damage::SnapshotSlow => return Then::Waits(group.split_off(bodies)),
             Damage::SnapshotCut | Damage::FrameCut => {
                 group.truncate(bodies);
-                return true;
+                return Then::Ends;
             }
             Damage::FrameLost => group.clear(),
             Damage::FrameFrom => {
@@ -147,7 +159,7 @@ impl Damage {
             }
             Damage::SnapshotCount | Damage::FrameCount => seal(group, |seal| seal.count += 1),
         }
-        false
+        Then::Stays
     }
 }
 

@@ -201,14 +201,13 @@ impl FakeServer {
 
     /// Sends nothing any more to those who listen, as a machine that hangs, until [`FakeServer::go_on`].
     pub fn stall(&self) {
-        self.server().audience.set_stalled(true);
+        self.server().audience.stall();
     }
 
     /// Sends again, beginning with what was not sent meanwhile.
     pub fn go_on(&self) {
-        let mut server = self.server();
-        server.audience.set_stalled(false);
-        server.send_frames();
+        let Server { world, audience } = &mut *self.server();
+        audience.go_on(world);
     }
 
     /// Ends every stream; new ones are welcome.

@@ -296,6 +296,8 @@ impl Server {
         };
         command
             .args(["--verbose", "--base64-output=DECODE-ROWS"])
+            // The columns' names, which a reader that survives ALTER TABLE needs.
+            .arg("--print-table-metadata")
             .args(files);
         Ok(command)
     }

@@ -1,258 +1,6 @@
-//! What every [`ShardStore`] must do, as tests that any implementation calls.
-//!
-//! [`exact`] asks a store that answers: each outcome is the one that the contract names. [`resolved`] asks through
-//! errors and unknown outcomes, resolved as documented, so it passes under [`crate::faulty`] too; what must hold is
-//! that nothing acknowledged is lost, nothing is done twice, and no head names a segment that is not whole.
-//! `make` gives an empty store at each call.
+//! Cases that hold through errors and unknown outcomes.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test suite: a failure is a panic with its place"
-)]
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use onair_model::{
-    Bucket, BucketState, Commit, Digest, Epoch, Event, Gtid, GtidSet, Key, Lineage, Row, Rows, Sum,
-    Version, fold,
-};
-use tokio::task::JoinSet;
-
-use crate::cells::{self, Moved, move_cell, random_id, remove_cell};
-use crate::checkpoint::{self, Checkpoint, EpochState, Fingerprint, Saved};
-use crate::epoch::Burned;
-use crate::head::{self, Head, LoadError};
-use crate::status::{RoleStatus, StatusRow};
-use crate::{
-    CELL_MAX, Cas, Cell, CellKey, HistoryLine, LARGE_CELL_MAX, PART_MAX, SegmentId, ShardStore,
-    StoreError, Token, columns, epoch, requests, status,
-};
-
-type Store = Arc<dyn ShardStore>;
-
-/// Every case, on a store that answers.
-pub async fn exact(make: impl AsyncFn() -> Store) {
-    cells_move_by_their_tokens(&*make().await).await;
-    cells_are_listed_by_kind_and_name(&*make().await).await;
-    values_have_limits(&*make().await).await;
-    segments_are_whole_or_missing(&*make().await).await;
-    history_is_a_half_open_range_in_order(&*make().await).await;
-}
-
-/// Every case that holds through errors and unknown outcomes too.
-pub async fn resolved(make: impl AsyncFn() -> Store) {
-    no_increment_is_lost_or_done_twice(make().await).await;
-    what_a_head_names_is_whole(make().await).await;
-    there_is_one_lineage(make().await).await;
-    no_epoch_is_opened_twice(make().await).await;
-    checkpoints_only_go_on(&*make().await).await;
-    a_column_keeps_its_number(make().await).await;
-    requests_stand_until_answered(&*make().await).await;
-    history_survives_repeated_writes(&*make().await).await;
-}
-
-fn name(text: &str) -> Arc<str> {
-    text.into()
-}
-
-fn some_cell(token: u128, value: &[u8]) -> Cell {
-    Cell {
-        token: Token(token),
-        value: Bytes::copy_from_slice(value),
-    }
-}
-
-async fn cells_move_by_their_tokens(store: &dyn ShardStore) {
-    let key = CellKey::Head(name("f"), Bucket::new(1));
-    let (one, two) = (some_cell(1, b"one"), some_cell(2, b""));
-    assert_eq!(store.cell(&key).await.unwrap(), None);
-    let cas = async |expect: Option<u128>, new: Option<&Cell>| {
-        let new = new.cloned();
-        store.cas(&key, expect.map(Token), new).await.unwrap()
-    };
-    assert_eq!(cas(Some(1), Some(&two)).await, Cas::Lost(None));
-    assert_eq!(cas(None, None).await, Cas::Won);
-    assert_eq!(cas(None, Some(&one)).await, Cas::Won);
-    assert_eq!(store.cell(&key).await.unwrap(), Some(one.clone()));
-    assert_eq!(cas(None, Some(&two)).await, Cas::Lost(Some(one.clone())));
-    assert_eq!(cas(Some(7), Some(&two)).await, Cas::Lost(Some(one.clone())));
-    assert_eq!(cas(Some(7), None).await, Cas::Lost(Some(one.clone())));
-    assert_eq!(cas(Some(1), Some(&two)).await, Cas::Won);
-    assert_eq!(cas(Some(1), Some(&one)).await, Cas::Lost(Some(two.clone())));
-    assert_eq!(store.cell(&key).await.unwrap(), Some(two.clone()));
-    assert_eq!(cas(Some(2), None).await, Cas::Won);
-    assert_eq!(cas(Some(2), None).await, Cas::Lost(None));
-    assert_eq!(store.cell(&key).await.unwrap(), None);
-    assert_eq!(cas(None, Some(&one)).await, Cas::Won);
-}
-
-async fn cells_are_listed_by_kind_and_name(store: &dyn ShardStore) {
-    let head = |feed: &str, bucket| CellKey::Head(name(feed), Bucket::new(bucket));
-    let run = |feed: &str, id: &str| CellKey::Run(name(feed), name(id));
-    let keys = [
-        CellKey::Lineage,
-        head("a", 0),
-        head("a", 2),
-        head("a", 300),
-        head("aa", 1),
-        head("", 1),
-        CellKey::CutsHead(name("a")),
-        CellKey::Columns(name("a")),
-        CellKey::ReplaceRequest(name("a"), Bucket::new(2)),
-        CellKey::Lease(name("a")),
-        CellKey::Epoch(name("a")),
-        CellKey::Checkpoint(name("a")),
-        run("a", "x"),
-        run("a", "y"),
-        run("ax", ""),
-        CellKey::Status(name("a"), name("x")),
-        CellKey::Status(name("Ünïcode/%\0"), name("it's \"one\"")),
-    ];
-    for (at, key) in (0..).zip(&keys) {
-        let new = some_cell(at, &[at as u8]);
-        assert_eq!(store.cas(key, None, Some(new)).await.unwrap(), Cas::Won);
-    }
-    for (at, key) in (0..).zip(&keys) {
-        let found = store.cell(key).await.unwrap();
-        assert_eq!(found, Some(some_cell(at, &[at as u8])), "{key}");
-    }
-    let listed = async |like: &CellKey| {
-        let cells = store.cells(like).await.unwrap();
-        cells
-            .into_iter()
-            .map(|(key, cell)| {
-                assert_eq!(key, keys[cell.token.0 as usize]);
-                cell.token.0 as usize
-            })
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(listed(&head("a", 9)).await, [1, 2, 3]);
-    assert_eq!(listed(&head("aa", 0)).await, [4]);
-    assert_eq!(listed(&run("a", "")).await, [12, 13]);
-    assert_eq!(listed(&run("none", "")).await, [0usize; 0]);
-    assert_eq!(
-        listed(&CellKey::Status(name("Ünïcode/%\0"), name(""))).await,
-        [16]
-    );
-    assert_eq!(listed(&CellKey::Lineage).await, [0]);
-}
-
-async fn values_have_limits(store: &dyn ShardStore) {
-    let too_large = |done: Result<(), StoreError>| {
-        assert!(matches!(done, Err(StoreError::TooLarge { .. })), "{done:?}");
-    };
-    for (key, max) in [
-        (CellKey::Head(name("f"), Bucket::new(0)), CELL_MAX),
-        (CellKey::Checkpoint(name("s")), LARGE_CELL_MAX),
-        (CellKey::CutsHead(name("f")), LARGE_CELL_MAX),
-    ] {
-        let full = some_cell(1, &noise(max));
-        let over = some_cell(2, &noise(max + 1));
-        let won = store.cas(&key, None, Some(full.clone())).await.unwrap();
-        assert_eq!(won, Cas::Won);
-        too_large(
-            store
-                .cas(&key, Some(full.token), Some(over))
-                .await
-                .map(drop),
-        );
-        assert_eq!(store.cell(&key).await.unwrap(), Some(full));
-    }
-    let id = SegmentId(random_id());
-    let parts = vec![Bytes::from_static(b"a"), noise(PART_MAX + 1)];
-    too_large(store.write_segment("f", id, parts).await);
-    let line = HistoryLine {
-        at: 0,
-        id: 0,
-        value: noise(LARGE_CELL_MAX + 1),
-    };
-    too_large(store.write_history("f", line).await);
-}
-
-async fn segments_are_whole_or_missing(store: &dyn ShardStore) {
-    let id = SegmentId(random_id());
-    let parts = vec![noise(PART_MAX), Bytes::new(), noise(10), noise(PART_MAX)];
-    store.write_segment("f", id, parts.clone()).await.unwrap();
-    store
-        .write_segment("g", id, parts[2..3].to_vec())
-        .await
-        .unwrap();
-    assert_eq!(store.read_segment("f", id, 4).await.unwrap(), parts);
-    assert_eq!(store.read_segment("f", id, 1).await.unwrap(), parts[..1]);
-    assert_eq!(store.read_segment("g", id, 1).await.unwrap(), parts[2..3]);
-    let missing = async |feed: &str, parts: u32, first: u32| {
-        let read = store.read_segment(feed, id, parts).await;
-        let Err(StoreError::Missing {
-            feed: of,
-            segment,
-            part,
-        }) = &read
-        else {
-            panic!("{read:?}");
-        };
-        assert_eq!((&**of, *segment, *part), (feed, id, first));
-    };
-    missing("f", 5, 4).await;
-    missing("g", 2, 1).await;
-    missing("h", 1, 0).await;
-    store
-        .write_segment("f", SegmentId(1), Vec::new())
-        .await
-        .unwrap();
-    assert!(
-        store
-            .read_segment("f", SegmentId(1), 0)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    for _ in 0..2 {
-        store.delete_segment("f", id, 4).await.unwrap();
-        missing("f", 4, 0).await;
-    }
-    assert_eq!(store.read_segment("g", id, 1).await.unwrap(), parts[2..3]);
-}
-
-async fn history_is_a_half_open_range_in_order(store: &dyn ShardStore) {
-    let line = |at, id| HistoryLine {
-        at,
-        id,
-        value: Bytes::from(format!("{at} {id}")),
-    };
-    let lines = [
-        line(-5, 1),
-        line(0, 1),
-        line(0, u128::MAX),
-        line(7, 0),
-        line(900, 3),
-    ];
-    for line in lines.iter().rev() {
-        store.write_history("f", line.clone()).await.unwrap();
-    }
-    store.write_history("f", lines[1].clone()).await.unwrap();
-    store.write_history("g", line(0, 9)).await.unwrap();
-    let read = async |from, to, limit| store.history("f", from, to, limit).await.unwrap();
-    assert_eq!(read(i64::MIN, i64::MAX, 100).await, lines);
-    assert_eq!(read(0, 7, 100).await, lines[1..3]);
-    assert_eq!(read(7, 7, 100).await, []);
-    assert_eq!(read(8, -8, 100).await, []);
-    assert_eq!(read(-9, 1000, 1).await, lines[..1]);
-    // A page never ends between two lines of one time.
-    assert_eq!(read(-9, 1000, 2).await, lines[..3]);
-    assert_eq!(read(1, 1000, 2).await, lines[3..]);
-    for _ in 0..2 {
-        store
-            .delete_history("f", &[(0, 1), (900, 3), (55, 0)])
-            .await
-            .unwrap();
-        let left = [lines[0].clone(), lines[2].clone(), lines[3].clone()];
-        assert_eq!(read(-9, 1000, 9).await, left);
-    }
-    assert_eq!(store.history("g", 0, 1, 9).await.unwrap(), [line(0, 9)]);
-}
+use super::*;
 
 /// Makes an attempt until it is done: errors that may pass are met again, others fail the test.
 macro_rules! sure {
@@ -282,23 +30,11 @@ impl Tries {
     }
 }
 
-/// Bytes that do not compress.
-fn noise(len: usize) -> Bytes {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ len as u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
-
 const WORKERS: u64 = 4;
 const ROUNDS: u64 = 12;
 
 /// Workers add to one cell. The cell says how often each has, so a worker can tell what an unknown outcome was.
-async fn no_increment_is_lost_or_done_twice(store: Store) {
+pub(super) async fn no_increment_is_lost_or_done_twice(store: Store) {
     let key = CellKey::CutsHead(name("counter"));
     let tally = |cell: &Option<Cell>| -> BTreeMap<u64, u64> {
         let Some(cell) = cell else {
@@ -369,7 +105,7 @@ fn version(sequence: u64) -> Version {
 }
 
 /// The content at version `n`, as one base or as a base and a delta.
-async fn write_content(store: &dyn ShardStore, n: u64) -> Head {
+pub(super) async fn write_content(store: &dyn ShardStore, n: u64) -> Head {
     let feed = "f";
     let rows: Vec<_> = (0..3 + n % 3).map(|key| row(key + n, 140_000)).collect();
     let sum = sum_of(&rows);
@@ -430,7 +166,7 @@ async fn write_content(store: &dyn ShardStore, n: u64) -> Head {
     held
 }
 
-async fn what_a_head_names_is_whole(store: Store) {
+pub(super) async fn what_a_head_names_is_whole(store: Store) {
     let feed = name("f");
     let key = CellKey::Head(Arc::clone(&feed), Bucket::new(0));
     let mut folders = JoinSet::new();
@@ -466,7 +202,7 @@ async fn what_a_head_names_is_whole(store: Store) {
     }
 }
 
-async fn there_is_one_lineage(store: Store) {
+pub(super) async fn there_is_one_lineage(store: Store) {
     let mut makers = JoinSet::new();
     for _ in 0..4 {
         let store = Arc::clone(&store);
@@ -479,7 +215,7 @@ async fn there_is_one_lineage(store: Store) {
     assert!(found.iter().all(|lineage| *lineage == found[0]));
 }
 
-async fn no_epoch_is_opened_twice(store: Store) {
+pub(super) async fn no_epoch_is_opened_twice(store: Store) {
     let source = name("s");
     let mut readers = JoinSet::new();
     for reader in 0..3u64 {
@@ -517,7 +253,7 @@ async fn no_epoch_is_opened_twice(store: Store) {
     assert_eq!(opened.len(), all, "an epoch was opened by two readers");
 }
 
-async fn checkpoints_only_go_on(store: &dyn ShardStore) {
+pub(super) async fn checkpoints_only_go_on(store: &dyn ShardStore) {
     let source = name("s");
     let point = |epoch, sequence, executed: &str| Checkpoint {
         version: Version::new(Epoch::new(epoch).unwrap(), sequence).unwrap(),
@@ -560,7 +296,7 @@ async fn checkpoints_only_go_on(store: &dyn ShardStore) {
     }
 }
 
-async fn a_column_keeps_its_number(store: Store) {
+pub(super) async fn a_column_keeps_its_number(store: Store) {
     let feed = name("f");
     let mut readers = JoinSet::new();
     for reader in 0..3 {
@@ -586,32 +322,26 @@ async fn a_column_keeps_its_number(store: Store) {
     }
 }
 
-async fn requests_stand_until_answered(store: &dyn ShardStore) {
+pub(super) async fn requests_stand_until_answered(store: &dyn ShardStore) {
     let feed = name("f");
     for bucket in [3, 1, 3] {
         let bucket = Bucket::new(bucket);
         sure!(requests::ask(store, &feed, bucket, "gap"));
     }
-    let standing = async || sure!(requests::standing(store, &feed));
-    let found = standing().await;
+    let found = sure!(requests::standing(store, &feed));
     let buckets: Vec<_> = found.iter().map(|(bucket, _)| bucket.get()).collect();
     assert_eq!(buckets, [1, 3]);
     assert_eq!(found[0].1.value, "gap");
-    let (bucket, request) = &found[0];
-    // An attempt to ask may still have been on its way, and asks again; it is answered again.
-    while standing().await.iter().any(|(found, _)| found == bucket) {
-        let held = standing().await;
-        for (found, request) in held.iter().filter(|(found, _)| found == bucket) {
-            sure!(requests::answered(store, &feed, *found, request));
+    // An attempt to ask that was still on its way may ask again, and is answered again.
+    let answered = found[0].0;
+    let mut left = found;
+    while left.iter().any(|(bucket, _)| *bucket == answered) {
+        for (bucket, request) in left.iter().filter(|(bucket, _)| *bucket == answered) {
+            sure!(requests::answered(store, &feed, *bucket, request));
         }
+        left = sure!(requests::standing(store, &feed));
     }
-    sure!(requests::answered(store, &feed, *bucket, request));
-    let left: Vec<_> = standing()
-        .await
-        .iter()
-        .map(|(bucket, _)| bucket.get())
-        .collect();
-    assert_eq!(left, [3]);
+    assert_eq!(left.len(), 1);
 
     let mut row = StatusRow::new("merger", "one");
     for at in 0..3 {
@@ -630,7 +360,7 @@ async fn requests_stand_until_answered(store: &dyn ShardStore) {
     assert_eq!(left, None);
 }
 
-async fn history_survives_repeated_writes(store: &dyn ShardStore) {
+pub(super) async fn history_survives_repeated_writes(store: &dyn ShardStore) {
     let lines: Vec<_> = (0..20i64)
         .map(|at| HistoryLine {
             at: at / 2,

@@ -1,0 +1,283 @@
+//! OnAir as its users run it: a process of its own, started, told to stop, killed, and started again on the same data
+//! and address.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use onair_xtask::servers::process::{self, Signal};
+
+/// Until a start that says nothing is given up.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Until a process that should end is given up.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// Which build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// As users have it.
+    Plain,
+    /// With failpoints.
+    Plant,
+}
+
+/// The built binary, built now if it is not there or not new. It comes to lie beside the test's own.
+pub fn binary(build: Build) -> Result<PathBuf> {
+    static PLAIN: OnceLock<PathBuf> = OnceLock::new();
+    static PLANT: OnceLock<PathBuf> = OnceLock::new();
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let (cell, name) = match build {
+        Build::Plain => (&PLAIN, "onair"),
+        Build::Plant => (&PLANT, "onair-plant"),
+    };
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = cell.get() {
+        return Ok(path.clone());
+    }
+    let here = std::env::current_exe()?;
+    // <target>/<profile>/deps/<test>
+    let profile = here
+        .ancestors()
+        .nth(2)
+        .context("the test runs from an unusual place")?;
+    let target = profile
+        .parent()
+        .context("the test runs from an unusual place")?;
+    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    command
+        .args(["build", "--quiet", "--package", "onair", "--bin", "onair"])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if build == Build::Plant {
+        command.args(["--features", "plant"]);
+    }
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    if !command.status().context("cannot start cargo")?.success() {
+        bail!("building onair failed");
+    }
+    // Both builds are called onair: the next one replaces this one.
+    let dir = profile.join("tested");
+    fs::create_dir_all(&dir)?;
+    let path = dir.join(name);
+    let fresh = dir.join(format!("{name}.{}", std::process::id()));
+    fs::copy(profile.join("onair"), &fresh)?;
+    fs::rename(&fresh, &path)?;
+    Ok(cell.get_or_init(|| path).clone())
+}
+
+/// One `onair up`, through all its lives.
+#[derive(Debug)]
+pub struct OnAir {
+    binary: PathBuf,
+    arguments: Vec<String>,
+    dir: PathBuf,
+    address: String,
+    child: Option<Child>,
+    /// Starts so far.
+    pub starts: usize,
+}
+
+impl OnAir {
+    /// Not started yet. `dir` gets its data and its log.
+    pub fn new(build: Build, url: &str, dir: &Path) -> Result<Self> {
+        let port = port()?;
+        let address = format!("127.0.0.1:{port}");
+        let data = dir.join("data").to_string_lossy().into_owned();
+        let arguments = [
+            "up",
+            "--mysql",
+            url,
+            "--table",
+            "live.room",
+            "--live-when",
+            "live_status = 1",
+            "--columns",
+            "uid,area_id,title,live_time",
+            "--data-dir",
+            &data,
+            "--listen",
+            &address,
+            "--log-level",
+            "info",
+            "--json",
+        ]
+        .map(String::from)
+        .to_vec();
+        Ok(OnAir {
+            binary: binary(build)?,
+            arguments,
+            dir: dir.to_owned(),
+            address,
+            child: None,
+            starts: 0,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Starts it and returns when it says that it is ready.
+    pub fn start(&mut self) -> Result<()> {
+        self.launch(None)?;
+        Ok(())
+    }
+
+    /// Starts it with a failpoint; returns when it is ready, or `false` when it ended before that.
+    pub fn start_failing(&mut self, point: &str, hits: u32) -> Result<bool> {
+        self.launch(Some(format!("{point}:{hits}")))
+    }
+
+    fn launch(&mut self, failpoint: Option<String>) -> Result<bool> {
+        self.starts += 1;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let mut command = process::command_bound_to_us(&self.binary);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        if let Some(failpoint) = &failpoint {
+            command.env("ONAIR_FAILPOINT", failpoint);
+        }
+        let mut child = process::spawn(command)?;
+        let output = child.stdout.take().context("the process has no output")?;
+        self.child = Some(child);
+        let (ready, told) = sync_channel(1);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if line.contains("\"event\":\"ready\"") {
+                    // Whoever waited may have given up.
+                    let _ = ready.send(());
+                }
+            }
+        });
+        match told.recv_timeout(START_LIMIT) {
+            Ok(()) => Ok(true),
+            Err(RecvTimeoutError::Disconnected) if failpoint.is_some() => {
+                self.wait_end()?;
+                Ok(false)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.wait_end()?;
+                bail!("onair ended at its start ({status}):\n{}", self.log_tail())
+            }
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "onair was not ready within {START_LIMIT:?}:\n{}",
+                self.log_tail()
+            ),
+        }
+    }
+
+    /// As a power cut would.
+    pub fn kill9(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("onair does not run")?;
+        if let Some(status) = child.try_wait()? {
+            bail!("onair had ended ({status}):\n{}", self.log_tail());
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Tells it to stop, and expects that it does so well.
+    pub fn stop(&mut self) -> Result<()> {
+        let child = self.child.as_ref().context("onair does not run")?;
+        process::signal(child, Signal::Terminate)?;
+        let status = self.wait_end()?;
+        if !status.success() {
+            bail!("onair stopped with {status}:\n{}", self.log_tail());
+        }
+        Ok(())
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(match &mut self.child {
+            Some(child) => child.try_wait()?.is_none(),
+            None => false,
+        })
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait_end(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("onair does not run")?;
+        let deadline = std::time::Instant::now() + END_LIMIT;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if std::time::Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                bail!(
+                    "onair did not end within {END_LIMIT:?}:\n{}",
+                    self.log_tail()
+                );
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Why it opened each epoch so far, in its own words.
+    pub fn epochs(&self) -> Vec<String> {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter(|line| line.contains("an epoch is opened"))
+            .filter_map(|line| line.split_once("an epoch is opened "))
+            .map(|(_, fields)| fields.to_owned())
+            .collect()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("onair.log")
+    }
+
+    /// The end of what it wrote about itself.
+    pub fn log_tail(&self) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for OnAir {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A port that outgoing connections are not given, so that a restart finds it free.
+fn port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 16_000;
+    const COUNT: u16 = 4_000;
+    let offset = (std::process::id() % u32::from(COUNT)) as u16;
+    for _ in 0..COUNT {
+        let port = FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port on 127.0.0.1 from {FIRST} on")
+}

@@ -1,0 +1,7 @@
+//! End-to-end tests on real servers: OnAir runs as a process, and what its clients saw is compared with the server's
+//! own account of what it committed.
+
+mod barriers;
+mod kills;
+mod oracle;
+mod world;

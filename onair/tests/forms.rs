@@ -1,0 +1,201 @@
+//! The JSON forms, line by line, against a golden file.
+
+use std::borrow::Cow;
+
+use onair::json::{
+    self, BucketForm, EndForm, FeedForm, FindingForm, HeaderForm, KeyRow, ProgressForm, ReadyForm,
+    RoleForm, StatusForm, StepForm, StepParts, UpFeedForm,
+};
+use onair_sdk::raw::Value;
+use onair_sdk::testing::{FakeServer, Tail, row, schema};
+use onair_sdk::{Feed, FieldKind, Proven, Raw, Step};
+use serde::Serialize;
+
+use crate::golden;
+
+fn step(step: &Step<Raw>) -> StepForm<'_> {
+    StepForm::new(StepParts {
+        from: step.from,
+        reason: step.reason.as_deref(),
+        after: &step.snapshot,
+        rewound: step.rewound,
+        other_lineage: step.other_lineage,
+        on: step.on.iter().map(|(key, row)| (key, &**row)).collect(),
+        change: step
+            .change
+            .iter()
+            .map(|change| (&change.key, &*change.after))
+            .collect(),
+        off: step.off.iter().map(|(key, _)| key).collect(),
+    })
+}
+
+/// Takes out what is another at each run.
+fn scrub(line: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+    fn walk(value: &mut serde_json::Value) {
+        let serde_json::Value::Object(map) = value else {
+            if let serde_json::Value::Array(all) = value {
+                all.iter_mut().for_each(walk);
+            }
+            return;
+        };
+        for (key, value) in map {
+            match (key.as_str(), &mut *value) {
+                ("commit_time" | "at", serde_json::Value::String(time)) => {
+                    assert!(
+                        time.len() == 27 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
+                        "{time}"
+                    );
+                    *time = "TIME".to_owned();
+                }
+                ("gtid" | "gtid_set", serde_json::Value::String(gtid)) => {
+                    let (source, rest) = gtid.split_at(36);
+                    assert_eq!(source.matches('-').count(), 4, "{gtid}");
+                    *gtid = format!("UUID{rest}");
+                }
+                ("age_ms", age) => *age = 0.into(),
+                (_, value) => walk(value),
+            }
+        }
+    }
+    walk(&mut value);
+    value.to_string()
+}
+
+fn line(into: &mut String, form: &impl Serialize) {
+    let mut bytes = Vec::new();
+    json::line(&mut bytes, form).unwrap();
+    let line = String::from_utf8(bytes).unwrap();
+    assert_eq!(line.matches('\n').count(), 1);
+    into.push_str(&scrub(&line));
+    into.push('\n');
+}
+
+#[tokio::test]
+async fn every_form() {
+    let mut text = String::new();
+    let keys = [("region", FieldKind::Text), ("id", FieldKind::UInt)];
+    let columns = [
+        ("title", FieldKind::Text),
+        ("price", FieldKind::Decimal),
+        ("extra", FieldKind::Json),
+        ("photo", FieldKind::Binary),
+    ];
+    let schema = schema("rooms", &keys, &columns);
+    let room = |title: &'static str| {
+        let values = [
+            ("title", Value::Text(Cow::Borrowed(title))),
+            ("price", Value::Text("-1.50".into())),
+            ("extra", Value::Text(r#"{"a": [1, 2.50]}"#.into())),
+            ("photo", Value::Bytes(Cow::Borrowed(b"\x00\xff"))),
+        ];
+        row(&schema, &values)
+    };
+    let server = FakeServer::start(schema.clone());
+    server.on(("eu", 1), room("one"));
+    server.on(("eu", 2), room("two"));
+    server.commit();
+    server.prove();
+    let feed = Feed::<Raw>::connect([server.endpoint()], "rooms")
+        .await
+        .unwrap();
+    let mut changes = feed.changes();
+    let first = changes.next().await.unwrap();
+    line(&mut text, &step(&first));
+    line(&mut text, &ProgressForm::new(&first.snapshot));
+
+    server.on(
+        ("us", 3),
+        row(&schema, &[("title", Value::Text("three".into()))]),
+    );
+    server.on(("eu", 1), room("one, changed"));
+    server.off(("eu", 2));
+    let version = server.commit();
+    feed.wait_for(version).await.unwrap();
+    let second = changes.next().await.unwrap();
+    line(&mut text, &step(&second));
+
+    let version = server.open_epoch(Tail::Lost);
+    feed.wait_for(version).await.unwrap();
+    let third = changes.next().await.unwrap();
+    line(&mut text, &step(&third));
+
+    let now = feed.snapshot();
+    let proven = Proven {
+        version: now.version(),
+        at: 1_795_341_600_123_456,
+    };
+    line(
+        &mut text,
+        &HeaderForm {
+            feed: "rooms",
+            version: now.version(),
+            gtid: now.gtid(),
+            commit_time: now.commit_time(),
+            count: now.len() as u64,
+            digest: now.digest(),
+            proven: Some(proven.into()),
+        },
+    );
+    let key = server.key(("us", 3));
+    line(&mut text, &KeyRow::new(&schema, &key, now.get(&key)));
+    line(
+        &mut text,
+        &KeyRow::new(&schema, &server.key(("us", 4)), None),
+    );
+    line(
+        &mut text,
+        &StatusForm {
+            build: "onair 0.1.0 (abc)".to_owned(),
+            feeds: vec![FeedForm {
+                feed: "rooms".to_owned(),
+                ready: true,
+                version: Some(now.version()),
+                count: Some(2),
+                digest: Some(now.digest()),
+                gtid: now.gtid().map(ToString::to_string),
+                commit_time: json::time(now.commit_time()),
+                age_ms: Some(7),
+                proven: Some(proven.into()),
+                clients: 1,
+                held: None,
+                buckets: vec![BucketForm {
+                    bucket: 0,
+                    d: now.version(),
+                    through: now.version(),
+                    count: 2,
+                    stopped: Some("gap".to_owned()),
+                }],
+            }],
+            roles: vec![RoleForm {
+                role: "reader".to_owned(),
+                state: "following".to_owned(),
+                detail: String::new(),
+            }],
+        },
+    );
+    line(
+        &mut text,
+        &[FindingForm {
+            check: "gtid_mode",
+            level: "fail",
+            seen: "OFF",
+            why: "positions are GTID sets",
+            fix: "SET ..",
+        }],
+    );
+    let of_feed = || {
+        vec![UpFeedForm {
+            name: "room".into(),
+            version: Some(now.version()),
+            count: 98_214,
+        }]
+    };
+    line(
+        &mut text,
+        &ReadyForm::new("127.0.0.1:7400".to_owned(), of_feed(), "/data".to_owned()),
+    );
+    line(&mut text, &EndForm::new("signal", 1200, of_feed()));
+    golden("json-forms.jsonl", &text);
+}

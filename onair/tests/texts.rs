@@ -1,0 +1,158 @@
+//! What the command line says when something is wrong: every text and its exit code, against a golden file.
+
+use crate::golden;
+use crate::process::{Up, onair};
+
+#[test]
+fn every_error_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let bad = file("bad.toml", "[server]\nlistn = 1\nclients_max = 0\n");
+    let absent_password = file(
+        "password.toml",
+        "[source]\nurl = \"mysql://onair@127.0.0.1:1\"\npassword_file = \"/nonexistent/password\"\n[[feed]]\ntable = \"live.room\"\nlive_when = \"TRUE\"\ncolumns = [\"uid\"]\n",
+    );
+    let other_table = file(
+        "table.toml",
+        "[[feed]]\ntable = \"live.seat\"\nlive_when = \"TRUE\"\ncolumns = [\"uid\"]\n",
+    );
+    let data = dir.path().join("data").display().to_string();
+    let not_a_dir = file("file", "x");
+    let up = Up::start(&[
+        "--json",
+        "--demo-rows",
+        "500",
+        "--demo-rate",
+        "20",
+        "--data-dir",
+        &data,
+    ]);
+    let here = up.url();
+    let address = here.trim_start_matches("http://").to_owned();
+    let read = |verb: &'static [&'static str]| {
+        let mut arguments = verb.to_vec();
+        arguments.extend(["--server", &here]);
+        arguments
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<String>>()
+    };
+    let run = |arguments: &[&str]| {
+        arguments
+            .iter()
+            .map(|argument| (*argument).to_owned())
+            .collect::<Vec<String>>()
+    };
+    let mysql = [
+        "up",
+        "--mysql",
+        "mysql://onair:tops3cret@127.0.0.1:1",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let feed = [
+        "--table",
+        "live.room",
+        "--live-when",
+        "live_status = 1",
+        "--columns",
+        "uid",
+    ];
+    let cases = [
+        run(&["wach"]),
+        run(&["watch"]),
+        run(&["up", "--for", "soon"]),
+        run(&["up", "--table", "live.room"]),
+        run(&mysql),
+        run(&[&mysql[..], &feed[..]].concat()),
+        run(&["up", "--config", "/nonexistent/onair.toml"]),
+        run(&["up", "--config", &bad]),
+        run(&["up", "--config", &absent_password]),
+        run(&["up", "--config", &other_table, "--listen", "127.0.0.1:0"]),
+        run(&["up", "--listen", &address]),
+        run(&["up", "--listen", "nowhere"]),
+        run(&["up", "--listen", "127.0.0.1:0", "--data-dir", &data]),
+        run(&[
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            &data,
+            "--reset",
+        ]),
+        run(&[
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            &data,
+            "--reset",
+            "--yes",
+        ]),
+        run(&["up", "--listen", "127.0.0.1:0", "--data-dir", &not_a_dir]),
+        run(&["up", "--demo-rows", "few"]),
+        run(&["up", "--log-level", "loud"]),
+        run(&["doctor", "--config", &other_table]),
+        run(&[
+            &["doctor", "--mysql", "mysql://onair:tops3cret@127.0.0.1:1"][..],
+            &feed[..],
+        ]
+        .concat()),
+        run(&["config", "check", &bad]),
+        run(&["status", "--server", "http://127.0.0.1:1"]),
+        run(&["status", "--server", "ftp://x"]),
+        run(&["status", "--server", "127.0.0.1:7400"]),
+        run(&["status", "--server", ""]),
+        read(&["watch", "rooms"]),
+        read(&["dump", "rooms"]),
+        read(&["get", "rooms", "1"]),
+        read(&["schema", "rooms"]),
+        read(&["get", "room", "one"]),
+        read(&["get", "room", "9999999999"]),
+        read(&["watch", "room", "--from", "yesterday"]),
+        read(&["watch", "room", "--from", "9-1"]),
+        read(&["watch", "room", "--until-gtid", "soon"]),
+        read(&[
+            "watch",
+            "room",
+            "--until-gtid",
+            "3E11FA47-71CA-11E1-9E33-C80AA9429562:57",
+            "--for",
+            "1s",
+        ]),
+    ];
+    let mut text = String::new();
+    for arguments in cases {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let ended = onair(&arguments);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        let code = ended.status.code().unwrap();
+        assert_ne!(code, 0, "{arguments:?} did not fail");
+        text.push_str(&format!(
+            "--- onair {}\n{said}exit code {code}\n",
+            arguments.join(" ")
+        ));
+    }
+    assert!(
+        !text.replace("onair:tops3cret@", "").contains("tops3cret"),
+        "{text}"
+    );
+    let version = at_version(&text);
+    let text = text
+        .replace(&dir.path().display().to_string(), "DIR")
+        .replace(&here, "http://HERE")
+        .replace(&address, "HERE")
+        .replace(&version, "VERSION");
+    golden("cli-errors.txt", &text);
+    up.stop();
+}
+
+/// The version of a feed that goes on meanwhile.
+fn at_version(text: &str) -> String {
+    let at = text.find("feed room is at ").unwrap() + "feed room is at ".len();
+    text[at..].split(',').next().unwrap().to_owned()
+}
