@@ -36,8 +36,8 @@ pub enum RowMetadata {
 pub struct Identity {
     /// What it speaks.
     pub dialect: Dialect,
-    /// `@@server_uuid`; MariaDB has none, there it is made from `@@server_id` and `@@version_compile_machine`-free facts
-    /// that survive a restart but not another server (datadir creation is not visible, so server id and port).
+    /// `@@server_uuid`; MariaDB has none, there it is `mariadb-SERVER_ID-PORT`, which survives a restart and
+    /// differs within a replication topology.
     pub server: String,
     /// `@@version`.
     pub version: String,
@@ -150,7 +150,8 @@ pub trait Source: Send + Sync {
     async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError>;
 }
 
-/// How long without any event, heartbeats included, before a connection counts as dead.
+/// How long without any event, heartbeats included, before a connection counts as dead, once the stream runs
+/// (a server may need longer to find the place to begin at).
 pub const SILENCE_MAX: Duration = Duration::from_secs(6);
 
 /// Why the source did not do what was asked. Answers [`SourceError::is_final`].

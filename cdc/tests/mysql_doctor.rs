@@ -265,6 +265,49 @@ fn a_misconfigured_mariadb_gets_the_statements_that_mend_it() {
     );
 }
 
+/// A replica whose own binlog would mislead us: with privileges the doctor knows that it is one, without it warns.
+#[test]
+fn a_replica_must_keep_its_sources_order_and_write_it_down() {
+    let flavor = Flavor::Mysql97;
+    if flavor.is_left_out() {
+        eprintln!("NOT RUN {flavor}: left out");
+        return;
+    }
+    let server = Server::start_own(flavor, Options::default()).unwrap();
+    server
+        .create_user("replica", "secret", &["REPLICATION SLAVE ON *.*"])
+        .unwrap();
+    let arguments = [
+        "--replica-parallel-workers=4",
+        "--replica-preserve-commit-order=OFF",
+        "--log-replica-updates=OFF",
+    ];
+    let options = Options {
+        extra_args: arguments.map(str::to_owned).into(),
+        ..Options::default()
+    };
+    let replica = Server::start_own(flavor, options).unwrap();
+    replica
+        .create_user("least", "secret", &["REPLICATION SLAVE ON *.*"])
+        .unwrap();
+    let levels = |user: &str| {
+        let findings = block_on(source_at(&replica.url(user, "")).preflight(&[])).unwrap();
+        ["log_replica_updates", "replica_preserve_commit_order"]
+            .map(|check| the(&findings, check).unwrap().level)
+    };
+    assert_eq!(levels("root"), [Level::Ok, Level::Ok]);
+    replica
+        .sql(&format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{}', SOURCE_PORT = {}, SOURCE_USER = 'replica', \
+             SOURCE_PASSWORD = 'secret', SOURCE_SSL = 1, SOURCE_AUTO_POSITION = 1",
+            server.host(),
+            server.port()
+        ))
+        .unwrap();
+    assert_eq!(levels("root"), [Level::Fail, Level::Fail]);
+    assert_eq!(levels("least:secret"), [Level::Warn, Level::Warn]);
+}
+
 #[test]
 fn a_server_without_binlog_is_refused() {
     for (flavor, off) in [

@@ -130,7 +130,7 @@ impl MysqlSource {
         let mut wire = self.connector.open_wire().await?;
         let begun = timeout(SILENCE_MAX, self.begin(&mut wire, server, from)).await;
         begun
-            .map_err(|_| asked.silent())?
+            .map_err(|_| asked.silent(SILENCE_MAX))?
             .map_err(|err| asked.explain(&err))??;
         Events::open(wire, asked).await
     }

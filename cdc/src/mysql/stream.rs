@@ -5,6 +5,7 @@
 //! heartbeat, [`SourceError::Silent`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +16,14 @@ use super::errors::explain_dump;
 use super::wire::Wire;
 use crate::source::{EventStream, RawEvent, SILENCE_MAX, SourceError};
 
+/// Until the server has found the place to begin at, in a binlog file of a gigabyte that may have to come from a
+/// slow disk. It says nothing meanwhile, or only that it begins.
+const START_MAX: Duration = Duration::from_secs(60);
+const ROTATE_EVENT: u8 = 4;
 const FORMAT_DESCRIPTION_EVENT: u8 = 15;
+const PREVIOUS_GTIDS_EVENT: u8 = 35;
+const MARIADB_BINLOG_CHECKPOINT_EVENT: u8 = 161;
+const MARIADB_GTID_LIST_EVENT: u8 = 163;
 /// Flag of the format description event, set while the file is open and left out of its checksum.
 const BINLOG_IN_USE: u8 = 1;
 const HEADER_LEN: usize = 19;
@@ -52,10 +60,10 @@ impl Asked {
         explain_dump(&self.address, &self.from, self.server_id, err)
     }
 
-    pub(super) fn silent(&self) -> SourceError {
+    pub(super) fn silent(&self, limit: Duration) -> SourceError {
         SourceError::Silent {
             address: self.address.to_string(),
-            seconds: SILENCE_MAX.as_secs(),
+            seconds: limit.as_secs(),
         }
     }
 }
@@ -75,14 +83,16 @@ impl Events {
     }
 
     fn take(&mut self, event: Result<Bytes, Error>) -> Result<RawEvent, SourceError> {
-        self.quiet.heard();
         let event = event.map_err(|err| self.asked.explain(&err))?;
-        self.checksums
+        let event = self
+            .checksums
             .opened(&event)
             .map_err(|reason| SourceError::Damaged {
                 at: format!("{}, binlog stream", self.asked.address),
                 reason,
-            })
+            })?;
+        self.quiet.heard(event.kind);
+        Ok(event)
     }
 }
 
@@ -92,7 +102,7 @@ impl EventStream for Events {
         if let Some(event) = self.try_next()? {
             return Ok(event);
         }
-        let deadline = self.quiet.since() + SILENCE_MAX;
+        let deadline = self.quiet.deadline();
         if let Ok(event) = timeout_at(deadline, self.wire.event()).await {
             return self.take(event);
         }
@@ -100,7 +110,7 @@ impl EventStream for Events {
         tokio::task::yield_now().await;
         match self.try_next()? {
             Some(event) => Ok(event),
-            None => Err(self.asked.silent()),
+            None => Err(self.asked.silent(self.quiet.limit())),
         }
     }
 
@@ -116,17 +126,33 @@ impl EventStream for Events {
     }
 }
 
-/// Since when nothing has come although we looked.
+/// How long nothing has come although we looked, and how long that is normal.
 #[derive(Default)]
-struct Quiet(Option<Instant>);
+struct Quiet {
+    since: Option<Instant>,
+    /// The server has found its place: from here on there are transactions or heartbeats.
+    begun: bool,
+}
 
 impl Quiet {
-    fn heard(&mut self) {
-        self.0 = None;
+    fn heard(&mut self, kind: u8) {
+        self.since = None;
+        self.begun |= !matches!(
+            kind,
+            ROTATE_EVENT
+                | FORMAT_DESCRIPTION_EVENT
+                | PREVIOUS_GTIDS_EVENT
+                | MARIADB_BINLOG_CHECKPOINT_EVENT
+                | MARIADB_GTID_LIST_EVENT
+        );
     }
 
-    fn since(&mut self) -> Instant {
-        *self.0.get_or_insert_with(Instant::now)
+    fn limit(&self) -> Duration {
+        if self.begun { SILENCE_MAX } else { START_MAX }
+    }
+
+    fn deadline(&mut self) -> Instant {
+        *self.since.get_or_insert_with(Instant::now) + self.limit()
     }
 }
 
