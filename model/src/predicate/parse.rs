@@ -10,12 +10,11 @@ use sqlparser::tokenizer::{Location, Token};
 
 use crate::column::{Column, ColumnType};
 
-use super::eval::compare_literals;
 use super::literal::{self, Number, Written};
 use super::print::declared;
 use super::refusal::{is_condition, refusal, similar};
 use super::source::{Source, shorten};
-use super::tree::{Condition, Literal, Op};
+use super::tree::{Condition, List, Literal, Op};
 use super::{LiteralProblem, PredicateError, Truth, bytes};
 
 /// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
@@ -322,11 +321,9 @@ impl Checker<'_> {
         if list.is_empty() {
             return Ok(Condition::Constant(Truth::Null));
         }
-        list.sort_by(compare_literals);
-        list.dedup_by(|a, b| compare_literals(a, b).is_eq());
         Ok(Condition::In {
             column,
-            list: list.into(),
+            list: List::new(list),
             or_null,
         })
     }
