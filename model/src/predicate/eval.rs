@@ -1,11 +1,12 @@
 //! Evaluation on one row, three-valued, without allocation: it runs on both images of every row change.
 
 use std::cmp::Ordering;
+use std::fmt::Debug;
 
 use crate::value::Value;
 
 use super::Truth;
-use super::tree::{ByteRule, Condition, Literal, Op};
+use super::tree::{ByteRule, Condition, List, Literal, Op};
 
 /// # Panics
 /// When a value is not of its column's type, or one is missing: the decoder and the predicate then disagree about
@@ -53,14 +54,11 @@ pub(super) fn eval(condition: &Condition, values: &[Value<'_>]) -> Truth {
             or_null,
         } => match &values[*column] {
             Value::Null => Truth::Null,
-            value => {
-                let found = list.binary_search_by(|literal| compare(value, literal).reverse());
-                match (found, or_null) {
-                    (Ok(_), _) => Truth::True,
-                    (Err(_), true) => Truth::Null,
-                    (Err(_), false) => Truth::False,
-                }
-            }
+            value => match (list.contains(value), or_null) {
+                (true, _) => Truth::True,
+                (false, true) => Truth::Null,
+                (false, false) => Truth::False,
+            },
         },
         Condition::Columns { left, op, right } => match (&values[*left], &values[*right], op) {
             (Value::Null, Value::Null, Op::Same) => Truth::True,
@@ -84,34 +82,52 @@ impl Op {
     }
 }
 
+impl List {
+    fn contains(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (List::Ints(list), Value::Int(value)) => list.binary_search(value).is_ok(),
+            (List::UInts(list), Value::UInt(value)) => list.binary_search(value).is_ok(),
+            (List::Others(list), value) => list
+                .binary_search_by(|literal| compare(value, literal).reverse())
+                .is_ok(),
+            (list, value) => mismatch(value, list),
+        }
+    }
+}
+
 /// The column's value against a literal of its type.
+#[inline]
 fn compare(value: &Value<'_>, literal: &Literal) -> Ordering {
     let order = match (value, literal) {
-        (Value::Int(a), Literal::Int(b)) => Some(a.cmp(b)),
-        (Value::UInt(a), Literal::UInt(b)) => Some(a.cmp(b)),
+        (Value::Int(a), Literal::Int(b)) => return a.cmp(b),
+        (Value::UInt(a), Literal::UInt(b)) => return a.cmp(b),
+        (Value::Bytes(a), Literal::Bytes { bytes, rule }) => return compare_bytes(a, bytes, *rule),
+        (Value::DateTime(a), Literal::DateTime(b)) => return a.cmp(b),
+        (Value::Time(a), Literal::Time(b)) => return a.cmp(b),
         (Value::Float(a), Literal::Double(b)) => f64::from(*a).partial_cmp(b),
         (Value::Double(a), Literal::Double(b)) => a.partial_cmp(b),
         (Value::Decimal(a), Literal::Decimal(b)) => a.compare(b),
-        (Value::DateTime(a), Literal::DateTime(b)) => Some(a.cmp(b)),
-        (Value::Time(a), Literal::Time(b)) => Some(a.cmp(b)),
-        (Value::Bytes(a), Literal::Bytes { bytes, rule }) => Some(compare_bytes(a, bytes, *rule)),
         _ => None,
     };
-    order.unwrap_or_else(|| panic!("{value:?} is not of the type of the literal {literal:?}"))
+    order.unwrap_or_else(|| mismatch(value, literal))
 }
 
 /// Two columns of one family of types; integers of either sign.
 fn compare_values(left: &Value<'_>, right: &Value<'_>) -> Ordering {
-    let order = match (left, right) {
-        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
-        (Value::UInt(a), Value::UInt(b)) => Some(a.cmp(b)),
-        (Value::Int(a), Value::UInt(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
-        (Value::UInt(a), Value::Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
-        (Value::DateTime(a), Value::DateTime(b)) => Some(a.cmp(b)),
-        (Value::Time(a), Value::Time(b)) => Some(a.cmp(b)),
-        _ => None,
-    };
-    order.unwrap_or_else(|| panic!("{left:?} and {right:?} are not of one type"))
+    match (left, right) {
+        (Value::Int(a), Value::Int(b)) => a.cmp(b),
+        (Value::UInt(a), Value::UInt(b)) => a.cmp(b),
+        (Value::Int(a), Value::UInt(b)) => i128::from(*a).cmp(&i128::from(*b)),
+        (Value::UInt(a), Value::Int(b)) => i128::from(*a).cmp(&i128::from(*b)),
+        (Value::DateTime(a), Value::DateTime(b)) => a.cmp(b),
+        (Value::Time(a), Value::Time(b)) => a.cmp(b),
+        _ => mismatch(left, right),
+    }
+}
+
+#[cold]
+fn mismatch(value: &Value<'_>, other: &dyn Debug) -> ! {
+    panic!("the value {value:?} is not of its column's type: it is compared with {other:?}")
 }
 
 /// Two literals of one column, for ordering a list.

@@ -10,12 +10,11 @@ use sqlparser::tokenizer::{Location, Token};
 
 use crate::column::{Column, ColumnType};
 
-use super::eval::compare_literals;
 use super::literal::{self, Number, Written};
 use super::print::declared;
 use super::refusal::{is_condition, refusal, similar};
 use super::source::{Source, shorten};
-use super::tree::{Condition, Literal, Op};
+use super::tree::{Condition, List, Literal, Op};
 use super::{LiteralProblem, PredicateError, Truth, bytes};
 
 /// Levels of sqlparser's recursion; about two go to a pair of parentheses. Its frames take some kilobytes each.
@@ -82,9 +81,10 @@ struct Checker<'a> {
 }
 
 /// A side of a comparison.
-enum Operand {
+enum Operand<'e> {
     Column(usize),
-    Literal(Written, String),
+    /// With its place, for errors.
+    Literal(Written, &'e Expr),
 }
 
 impl Checker<'_> {
@@ -242,7 +242,7 @@ impl Checker<'_> {
         column: usize,
         op: Op,
         written: &Written,
-        at: String,
+        at: &Expr,
     ) -> Result<Condition, PredicateError> {
         self.comparable(column, op)?;
         if *written == Written::Null {
@@ -254,7 +254,7 @@ impl Checker<'_> {
         let Column { name, ty, .. } = &self.columns[column];
         if op == Op::Same && matches!(written, Written::Hex(_)) {
             return Err(PredicateError::Literal {
-                literal: at,
+                literal: self.source.excerpt(at),
                 column: name.to_string(),
                 declared: declared(ty),
                 problem: LiteralProblem::HexSame,
@@ -322,11 +322,9 @@ impl Checker<'_> {
         if list.is_empty() {
             return Ok(Condition::Constant(Truth::Null));
         }
-        list.sort_by(compare_literals);
-        list.dedup_by(|a, b| compare_literals(a, b).is_eq());
         Ok(Condition::In {
             column,
-            list: list.into(),
+            list: List::new(list),
             or_null,
         })
     }
@@ -363,9 +361,8 @@ impl Checker<'_> {
         ])))
     }
 
-    fn operand(&self, comparison: &Expr, expr: &Expr) -> Result<Operand, PredicateError> {
-        let at = self.source.excerpt(expr);
-        let expr = strip(expr);
+    fn operand<'e>(&self, comparison: &Expr, at: &'e Expr) -> Result<Operand<'e>, PredicateError> {
+        let expr = strip(at);
         let written = match expr {
             Expr::Identifier(name) => return Ok(Operand::Column(self.column(name)?)),
             Expr::Value(value) => self.written(&value.value, false),
@@ -385,7 +382,7 @@ impl Checker<'_> {
                 // MySQL 8.0 finds nothing in a list of two of them.
                 (DataType::Time(..), _) => {
                     return Err(PredicateError::TypedTime {
-                        at: format!("TIME {at}"),
+                        at: format!("TIME {}", self.source.excerpt(expr)),
                     });
                 }
                 (DataType::Timestamp(None, _), Value::SingleQuotedString(text)) => {
@@ -423,11 +420,11 @@ impl Checker<'_> {
         &self,
         column: usize,
         written: &Written,
-        at: String,
+        at: &Expr,
     ) -> Result<Literal, PredicateError> {
         let Column { name, ty, .. } = &self.columns[column];
         literal::convert(written, ty).map_err(|problem| PredicateError::Literal {
-            literal: at,
+            literal: self.source.excerpt(at),
             column: name.to_string(),
             declared: declared(ty),
             problem,

@@ -70,7 +70,7 @@ impl Printer<'_> {
                 list,
                 or_null,
             } => {
-                let test = self.in_list(*column, list, *or_null);
+                let test = self.in_list(*column, &list.literals(), *or_null);
                 self.test(*column, &test);
             }
             Condition::Columns { left, op, right } => {

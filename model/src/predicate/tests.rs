@@ -552,3 +552,24 @@ fn word_soup() {
     }
     assert!(taken > 100, "{taken} were taken");
 }
+
+/// What docs/live-when.md promises of sizes.
+#[test]
+fn sizes() {
+    let is_taken = |text: String| Predicate::parse(&text, &columns()).is_ok();
+    let nested = |levels| {
+        format!(
+            "{}live_status = 1{}",
+            "(".repeat(levels),
+            ")".repeat(levels)
+        )
+    };
+    assert!(is_taken(nested(20)));
+    assert!(!is_taken(nested(60)));
+    let chain = |terms| vec!["live_status = 1"; terms].join(" OR ");
+    assert!(is_taken(chain(200)));
+    assert!(!is_taken(chain(300)));
+    let listed = |numbers| format!("id IN ({})", vec!["12345"; numbers].join(", "));
+    assert!(is_taken(listed(9_000)));
+    assert!(!is_taken(listed(10_000)));
+}

@@ -3,6 +3,7 @@
 use crate::value::{DateTime, Decimal};
 
 use super::Truth;
+use super::eval::compare_literals;
 
 /// A condition with one of SQL's three outcomes. Columns are named by their table ordinal while parsing, and by
 /// their place in [`super::Predicate::columns`] afterwards.
@@ -31,8 +32,7 @@ pub(super) enum Condition {
     /// `column IN (..)`.
     In {
         column: usize,
-        /// Ascending by the column's order, no two equal, at least one.
-        list: Box<[Literal]>,
+        list: List,
         /// NULL stood in the list too: what is not found is unknown.
         or_null: bool,
     },
@@ -41,6 +41,46 @@ pub(super) enum Condition {
         op: Op,
         right: usize,
     },
+}
+
+/// What stands in a list: ascending by the column's order, no two equal, at least one. Integers have their own form,
+/// because lists of them are long and common.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum List {
+    Ints(Box<[i64]>),
+    UInts(Box<[u64]>),
+    Others(Box<[Literal]>),
+}
+
+impl List {
+    /// `literals` are of one column.
+    pub(super) fn new(mut literals: Vec<Literal>) -> List {
+        literals.sort_by(compare_literals);
+        literals.dedup_by(|a, b| compare_literals(a, b).is_eq());
+        let int = |literal: &Literal| match literal {
+            Literal::Int(value) => Some(*value),
+            _ => None,
+        };
+        let unsigned = |literal: &Literal| match literal {
+            Literal::UInt(value) => Some(*value),
+            _ => None,
+        };
+        if let Some(ints) = literals.iter().map(int).collect() {
+            List::Ints(ints)
+        } else if let Some(ints) = literals.iter().map(unsigned).collect() {
+            List::UInts(ints)
+        } else {
+            List::Others(literals.into())
+        }
+    }
+
+    pub(super) fn literals(&self) -> Vec<Literal> {
+        match self {
+            List::Ints(list) => list.iter().copied().map(Literal::Int).collect(),
+            List::UInts(list) => list.iter().copied().map(Literal::UInt).collect(),
+            List::Others(list) => list.to_vec(),
+        }
+    }
 }
 
 /// A comparison.
