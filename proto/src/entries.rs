@@ -26,7 +26,7 @@ pub fn write(out: &mut BytesMut, key: &Key, row: Option<&Row>) {
     }
 }
 
-/// Bytes that [`write`] will append at most.
+/// Bytes that [`write()`] will append at most.
 pub fn size(key: &Key, row: Option<&Row>) -> usize {
     20 + key.with_bytes(<[u8]>::len) + row.map_or(0, |row| row.bytes().len())
 }
