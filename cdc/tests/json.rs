@@ -109,7 +109,7 @@ async fn parts_of_documents(server: &Server) -> Result<()> {
             session.query_drop("DELETE FROM part").await?;
             let documents = [(); 3].map(|()| literal(&container(&mut random, 3)));
             let insert = format!(
-                "INSERT INTO part VALUES (1, {}, 1, {}, 0, {})",
+                "INSERT INTO part VALUES (1, {}, 1, {}, -1, {})",
                 documents[0], documents[1], documents[2]
             );
             session.query_drop(insert).await?;
