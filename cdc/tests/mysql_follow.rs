@@ -281,6 +281,9 @@ async fn readers_with_one_server_id_are_told(server: &Server) -> Result<()> {
     Ok(())
 }
 
+/// Attempts before old binlog files count as kept for good.
+const PURGES_MAX: u32 = 2000;
+
 #[test]
 fn a_purged_binlog_says_so() {
     for flavor in [Flavor::Mysql97, Flavor::Mysql80, Flavor::Mariadb1011] {
@@ -295,7 +298,14 @@ fn a_purged_binlog_says_so() {
                 .context("name")?
                 .to_string_lossy()
                 .into_owned();
-            server.sql(&format!("PURGE BINARY LOGS TO '{newest}'"))?;
+            // MariaDB keeps a file, without a word, until its engines need it no more.
+            let purged = (0..PURGES_MAX).any(|_| {
+                server
+                    .sql(&format!("PURGE BINARY LOGS TO '{newest}'"))
+                    .and_then(|_| server.binlog_files())
+                    .is_ok_and(|files| files.len() == 1)
+            });
+            assert!(purged, "{flavor} keeps its old binlog files");
             let err = error_of(&source, &from).await?;
             assert!(matches!(err, SourceError::Purged { .. }), "{err:?}");
             // Where it is now still works.
