@@ -34,6 +34,11 @@ pub fn binary(build: Build) -> Result<PathBuf> {
     static PLAIN: OnceLock<PathBuf> = OnceLock::new();
     static PLANT: OnceLock<PathBuf> = OnceLock::new();
     static BUILDING: Mutex<()> = Mutex::new(());
+    // A bug planted for the tests is planted in what they test.
+    let build = match std::env::var_os("ONAIR_PLANT") {
+        Some(_) => Build::Plant,
+        None => build,
+    };
     let (cell, name) = match build {
         Build::Plain => (&PLAIN, "onair"),
         Build::Plant => (&PLANT, "onair-plant"),

@@ -23,6 +23,8 @@ pub struct Cause {
     pub reason: String,
     /// The source no longer has transactions that were produced: what is shown will go back.
     pub lost_tail: bool,
+    /// Where the stream stood when it came over the stream: the next epoch begins at or after that.
+    pub delivered: Option<GtidSet>,
 }
 
 impl Cause {
@@ -31,6 +33,20 @@ impl Cause {
         Cause {
             reason: reason.into(),
             lost_tail: false,
+            delivered: None,
+        }
+    }
+
+    /// A barrier that came after `executed` was delivered.
+    pub fn barrier(reason: String, executed: &GtidSet, gtid: Option<Gtid>) -> Self {
+        let mut delivered = executed.clone();
+        if let Some(gtid) = gtid {
+            delivered.insert(&gtid);
+        }
+        Cause {
+            reason,
+            lost_tail: false,
+            delivered: Some(delivered),
         }
     }
 
@@ -38,6 +54,7 @@ impl Cause {
         Cause {
             reason: reason.into(),
             lost_tail: true,
+            delivered: None,
         }
     }
 }
@@ -254,7 +271,9 @@ pub async fn replay(
                     return epoch(Cause::new(full.to_string()));
                 }
             }
-            Step::Barrier { reason, .. } => return epoch(Cause::new(reason)),
+            Step::Barrier { gtid, reason } => {
+                return epoch(Cause::barrier(reason, sequence.executed(), gtid));
+            }
             Step::Heartbeat => {}
         }
     }

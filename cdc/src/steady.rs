@@ -258,7 +258,10 @@ impl<'a> Steady<'a> {
                     .transaction(transaction)
                     .map_err(|full| Ended::Epoch(Cause::new(full.to_string())))
             }
-            Step::Barrier { reason, .. } => Err(Ended::Epoch(Cause::new(reason))),
+            Step::Barrier { gtid, reason } => {
+                let executed = self.sequence.executed();
+                Err(Ended::Epoch(Cause::barrier(reason, executed, gtid)))
+            }
             Step::Heartbeat => {
                 self.sequence.attest(clock::unix_micros());
                 Ok(())
