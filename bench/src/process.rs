@@ -239,6 +239,19 @@ impl OnAir {
         }
     }
 
+    /// The epoch of the reader's checkpoint, if there is one: a restart in that epoch needs no scan.
+    pub fn checkpoint_epoch(&self) -> Result<Option<u32>> {
+        let output = Command::new(&self.binary)
+            .args(["status", "--json", "--server"])
+            .arg(format!("http://{}", self.address))
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (_, after) = text
+            .split_once("checkpoint ")
+            .with_context(|| format!("status does not name the checkpoint: {text}"))?;
+        Ok(after.split('-').next().and_then(|epoch| epoch.parse().ok()))
+    }
+
     /// Why it opened each epoch so far, in its own words.
     pub fn epochs(&self) -> Vec<String> {
         let text = fs::read(self.log_path()).unwrap_or_default();

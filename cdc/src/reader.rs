@@ -224,7 +224,7 @@ impl Reader {
                 biased;
                 () = shutdown.cancelled() => Ended::Shutdown,
                 lease = self.acquire() => match lease {
-                    Ok(lease) => self.session(lease, cause.take(), &shutdown, &mut backoff).await,
+                    Ok(lease) => self.session(lease, &mut cause, &shutdown, &mut backoff).await,
                     Err(ended) => ended,
                 },
             };
@@ -285,22 +285,23 @@ impl Reader {
         }
     }
 
-    /// One connection to the source: resume or open, then follow until it ends.
+    /// One connection to the source: resume or open, then follow until it ends. A cause stays until its epoch is open.
     async fn session(
         &self,
         lease: HeldLease,
-        cause: Option<Cause>,
+        cause: &mut Option<Cause>,
         shutdown: &CancellationToken,
         backoff: &mut Duration,
     ) -> Ended {
         let begun = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ended::Shutdown,
-            begun = self.begin(cause) => begun,
+            begun = self.begin(cause.clone()) => begun,
         };
         match begun {
             Ok(begun) => {
                 *backoff = BACKOFF.0;
+                *cause = None;
                 let resources = Resources {
                     config: &self.config,
                     source: &self.source,
