@@ -128,18 +128,15 @@ impl FeedMerger {
             buckets: self.feed.buckets,
         };
         let id = self.log.open(&layout).await?;
-        let ends = self.log.ends(&self.feed.name).await?;
         let mut shards = Vec::with_capacity(self.feed.buckets.count());
-        let mut from: Vec<(Partition, Offset)> = Vec::with_capacity(ends.len());
-        for (bucket, (partition, ends)) in self.feed.buckets.all().zip(&ends) {
-            let mut shard = self.load(bucket).await?;
-            let named = shard
-                .head
-                .as_ref()
-                .filter(|(_, head)| *head.log == *id.0)
-                .map(|(_, head)| head.next_offset);
-            shard.next_offset = named.unwrap_or(0).max(ends.low.0);
-            from.push((*partition, Offset(shard.next_offset)));
+        let mut named = Vec::with_capacity(self.feed.buckets.count() + 1);
+        for bucket in self.feed.buckets.all() {
+            let shard = self.load(bucket).await?;
+            let head = shard.head.as_ref().map(|(_, head)| head);
+            named.push(
+                head.filter(|head| *head.log == *id.0)
+                    .map(|head| Offset(head.next_offset)),
+            );
             shards.push(shard);
         }
         let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
@@ -151,7 +148,6 @@ impl FeedMerger {
             None => None,
         };
         let mut taken = None;
-        let mut cuts_next = ends.last().map_or(0, |(_, ends)| ends.low.0);
         if let Some((_, cuts)) = &cuts {
             admit(
                 self.lineage,
@@ -164,11 +160,16 @@ impl FeedMerger {
                     shard.settle(*d);
                 }
             }
-            if *cuts.log == *id.0 {
-                cuts_next = cuts.next_offset.max(cuts_next);
-            }
         }
-        from.push((Partition::Cuts, Offset(cuts_next)));
+        let of_log = cuts.as_ref().filter(|(_, cuts)| *cuts.log == *id.0);
+        named.push(of_log.map(|(_, cuts)| Offset(cuts.next_offset)));
+        // Asked after the heads were read: they are not beyond it unless the log has lost its end.
+        let ends = self.log.ends(&self.feed.name).await?;
+        let from = onair_log::places(&ends, &named);
+        for (shard, (_, next)) in shards.iter_mut().zip(&from) {
+            shard.next_offset = next.0;
+        }
+        let cuts_next = from.last().map_or(0, |(_, next)| next.0);
         let follower = self.log.follow(&self.feed.name, &from).await?;
         Ok(Run {
             id,
