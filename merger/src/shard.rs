@@ -10,7 +10,7 @@ use onair_model::{
     Body, BucketState, Commit, Digest, Event, Key, Lineage, Record, Row, Rows, Sum, Version,
 };
 use onair_store::Token;
-use onair_store::head::{Head, SegmentRef};
+use onair_store::head::{Head, SEGMENTS_MAX, SegmentRef};
 
 /// A bucket that this merger owns.
 #[derive(Debug)]
@@ -224,14 +224,11 @@ impl Shard {
         let share = (deltas + self.fresh_bytes as u64) as f64 / head.base.bytes.max(1) as f64;
         // A tiny base is rewritten only when the number of deltas says so.
         let worth = head.base.bytes + deltas > 64 * 1024;
-        if ((share > delta_share_max && worth) || head.deltas.len() >= deltas_max)
-            && self.settled_at.0 > head.base.d
-        {
+        let full = head.deltas.len() >= deltas_max || head.segments().count() >= SEGMENTS_MAX;
+        if ((share > delta_share_max && worth) || full) && self.settled_at.0 > head.base.d {
             return Plan::Rebase;
         }
-        Plan::Delta {
-            merge: head.deltas.len() >= deltas_max,
-        }
+        Plan::Delta { merge: full }
     }
 
     /// All rows, to be written as a base.
