@@ -7,18 +7,16 @@ use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, P
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
 use onair_model::{Bucket, CutRecord, Lineage};
-use onair_proto::{convert, v1};
-use onair_store::cells::{Moved, move_cell, random_id};
+use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
-use onair_store::head::{self, CutsHead, Head, LoadError, SegmentRef};
-use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, Token};
-use prost::Message;
+use onair_store::head::{self, CutsHead, Head, LoadError};
+use onair_store::{CellKey, ShardStore, StoreError, Token};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::clock;
 use crate::config::{FeedLayout, Settings};
+use crate::history::{Cleaned, History};
 use crate::shard::{Plan, Shard, trouble};
 use crate::status::Status;
 
@@ -27,9 +25,6 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Full cuts that wait for the heads to pass them.
 const CUTS_MAX: usize = 64;
-
-/// Lines of the history index that one clean-up reads.
-const CLEAN_MAX: usize = 256;
 
 /// Folds one feed until it is told to stop.
 #[derive(Debug)]
@@ -66,7 +61,7 @@ struct Run {
     cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
-    cleaned_at: Instant,
+    clean_at: Instant,
 }
 
 impl FeedMerger {
@@ -182,7 +177,7 @@ impl FeedMerger {
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
-            cleaned_at: Instant::now(),
+            clean_at: Instant::now(),
         })
     }
 
@@ -349,13 +344,14 @@ impl FeedMerger {
         }
         let key = CellKey::Head(Arc::clone(feed), bucket);
         let expect = shard.head.as_ref().map(|(token, _)| *token);
+        if let Some((_, before)) = &shard.head {
+            self.history().supersede(bucket, before, &next).await?;
+        }
         match move_cell(&*self.store, &key, expect, next.to_bytes()).await? {
             Moved::Won(token) => {
-                let before = shard.head.take().map(|(_, head)| head);
                 let offset = next.next_offset;
                 debug!(feed = %feed, %bucket, d = %next.state.d, deltas = next.deltas.len(), ?plan, "head moved");
-                self.supersede(bucket, before.as_ref(), &next).await?;
-                run.shards[bucket.index()].moved(token, next);
+                shard.moved(token, next);
                 self.log
                     .release(feed, Partition::Bucket(bucket), Offset(offset));
                 self.status.folded(feed);
@@ -363,48 +359,6 @@ impl FeedMerger {
             }
             Moved::Lost(_) => Err(Trouble::Overtaken(bucket)),
         }
-    }
-
-    /// Enters segments that the new head does not name any more in the history index, to be deleted after the window.
-    async fn supersede(
-        &self,
-        bucket: Bucket,
-        before: Option<&Head>,
-        after: &Head,
-    ) -> Result<(), Trouble> {
-        let Some(before) = before else { return Ok(()) };
-        let gone: Vec<SegmentRef> = before
-            .segments()
-            .filter(|held| after.segments().all(|named| named.id != held.id))
-            .copied()
-            .collect();
-        for segment in gone {
-            let base = segment.id == before.base.id
-                || before
-                    .old
-                    .as_ref()
-                    .is_some_and(|(old, _)| old.id == segment.id);
-            let superseded = v1::Superseded {
-                bucket: u32::from(bucket.get()),
-                segment: Some(head::segment_to_wire(&segment)),
-                base,
-            };
-            self.history(v1::history_entry::Entry::Superseded(superseded))
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn history(&self, entry: v1::history_entry::Entry) -> Result<(), Trouble> {
-        let value = v1::HistoryEntry { entry: Some(entry) }
-            .encode_to_vec()
-            .into();
-        let line = HistoryLine {
-            at: clock::now(),
-            id: random_id(),
-            value,
-        };
-        Ok(self.store.write_history(&self.feed.name, line).await?)
     }
 
     /// Moves the cuts head to the newest full cut that every head has passed.
@@ -466,10 +420,7 @@ impl FeedMerger {
             .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
         if due || new_epoch {
             run.history_at = Some(Instant::now());
-            self.history(v1::history_entry::Entry::Cut(convert::cut_to_wire(
-                &next.cut,
-            )))
-            .await?;
+            self.history().cut(&next.cut).await?;
         }
         run.cuts = Some((token, next));
         Ok(())
@@ -508,49 +459,22 @@ impl FeedMerger {
         Ok(())
     }
 
-    /// Deletes segments and history lines that are older than the window, by key.
+    /// Works off the history index, a page a tick.
     async fn clean(&self, run: &mut Run) -> Result<(), Trouble> {
-        let every = (self.settings.history_window / 100).min(std::time::Duration::from_secs(600));
-        if run.cleaned_at.elapsed() < every {
+        if run.clean_at > Instant::now() {
             return Ok(());
         }
-        run.cleaned_at = Instant::now();
-        let window = i64::try_from(self.settings.history_window.as_micros()).unwrap_or(i64::MAX);
-        let to = clock::now().saturating_sub(window);
-        self.clean_lines(&run.shards, to).await?;
+        if self.history().clean().await? == Cleaned::All {
+            run.clean_at = Instant::now() + self.history().clean_every();
+        }
         Ok(())
     }
 
-    async fn clean_lines(&self, shards: &[Shard], to: i64) -> Result<(), Trouble> {
-        let lines = self
-            .store
-            .history(&self.feed.name, 0, to, CLEAN_MAX)
-            .await?;
-        let mut gone = Vec::with_capacity(lines.len());
-        for line in lines {
-            if let Ok(v1::HistoryEntry {
-                entry: Some(v1::history_entry::Entry::Superseded(old)),
-            }) = v1::HistoryEntry::decode(line.value)
-                && let Some(segment) = old
-                    .segment
-                    .and_then(|segment| head::segment_from_wire(segment).ok())
-            {
-                let named = shards.iter().filter_map(|shard| shard.head.as_ref());
-                assert!(
-                    !named
-                        .flat_map(|(_, head)| head.segments())
-                        .any(|held| held.id == segment.id),
-                    "a segment that a head names is never deleted"
-                );
-                self.store
-                    .delete_segment(&self.feed.name, segment.id, segment.parts)
-                    .await?;
-            }
-            gone.push((line.at, line.id));
+    fn history(&self) -> History {
+        History {
+            feed: Arc::clone(&self.feed.name),
+            store: Arc::clone(&self.store),
+            window: self.settings.history_window,
         }
-        if !gone.is_empty() {
-            self.store.delete_history(&self.feed.name, &gone).await?;
-        }
-        Ok(())
     }
 }
