@@ -190,7 +190,6 @@ impl FeedMerger {
             return Ok(shard);
         };
         let head = Head::from_bytes(&self.feed.name, &cell.value)?;
-        let claim = head.state.d;
         let fault = match head::load_bucket(&*self.store, &self.feed.name, &head).await {
             Ok(loaded) => match shard.load(cell.token, head.clone(), loaded) {
                 Ok(()) => None,
@@ -205,10 +204,7 @@ impl FeedMerger {
         };
         if let Some(fault) = fault {
             warn!(feed = %self.feed.name, %bucket, fault, "a base shard is damaged; the reader is asked to state it again");
-            shard = Shard::new();
-            shard.head = Some((cell.token, head));
-            shard.state.claim(claim);
-            shard.forked = true;
+            shard = Shard::damaged(cell.token, head);
         }
         Ok(shard)
     }
@@ -334,14 +330,11 @@ impl FeedMerger {
             }
         };
         failpoint("fold");
-        let mut next = shard.next_head(self.lineage, &run.id.0, base, deltas);
-        if run
-            .cuts
-            .as_ref()
-            .is_some_and(|(_, cuts)| cuts.cut.epoch() == next.state.epoch)
-        {
-            next.old = None;
-        }
+        let needed = run.cuts.as_ref().and_then(|(_, cuts)| {
+            let mut named = cuts.cut.touched.iter();
+            named.find(|(of, _)| *of == bucket).map(|(_, d)| *d)
+        });
+        let next = shard.next_head((self.lineage, &run.id), needed, base, deltas);
         let key = CellKey::Head(Arc::clone(feed), bucket);
         let expect = shard.head.as_ref().map(|(token, _)| *token);
         if let Some((_, before)) = &shard.head {

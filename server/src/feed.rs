@@ -171,25 +171,29 @@ impl Worker {
         })
     }
 
-    /// Shows the cuts head's cut of an epoch that some heads have left: a server that starts while an epoch opens serves
-    /// what was last proven.
+    /// Shows the cuts head's cut where some heads have left it behind: a server that starts while an epoch opens, or after
+    /// a bucket was stated anew, serves what was last proven.
     async fn show_old(
         &self,
         assembly: &mut Assembly,
         heads: &[(Bucket, Head)],
         cuts: &CutsHead,
     ) -> Result<(), Trouble> {
-        let epoch = cuts.cut.epoch();
-        if heads.iter().all(|(_, head)| head.state.epoch == epoch) {
+        let at = |bucket: Bucket| {
+            let mut named = cuts.cut.touched.iter();
+            named.find(|(of, _)| *of == bucket).map(|(_, d)| *d)
+        };
+        let behind = |bucket, head: &Head| at(bucket).is_some_and(|d| head.base.d > d);
+        if !heads.iter().any(|(bucket, head)| behind(*bucket, head)) {
             return Ok(());
         }
         for (bucket, head) in heads {
-            let loaded = if head.state.epoch > epoch {
+            let loaded = if behind(*bucket, head) {
                 head::load_old(&*self.store, &self.feed.name, head).await?
             } else {
                 Some(head::load_bucket(&*self.store, &self.feed.name, head).await?)
             };
-            if let Some(loaded) = loaded.filter(|loaded| loaded.state.epoch == epoch) {
+            if let Some(loaded) = loaded {
                 self.take_loaded(assembly, *bucket, loaded);
             }
         }

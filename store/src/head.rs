@@ -47,7 +47,8 @@ pub struct Head {
     pub log: String,
     /// The next offset to read.
     pub next_offset: u64,
-    /// Base and deltas of the epoch before, kept until the cuts head is in this one.
+    /// Base and deltas from before the content was stated anew (another epoch, a Replace), kept until the cuts head has
+    /// passed the base that came then.
     pub old: Option<(SegmentRef, Vec<SegmentRef>)>,
 }
 
@@ -374,7 +375,7 @@ pub async fn load_bucket(
     })
 }
 
-/// Reads the content of the epoch before, while the head still names it: what the cuts head may need.
+/// Reads the content from before it was stated anew, while the head still names it: what the cuts head may need.
 pub async fn load_old(
     store: &dyn ShardStore,
     feed: &Arc<str>,
