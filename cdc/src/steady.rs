@@ -596,6 +596,7 @@ impl<'a> Steady<'a> {
             flushes.push(self.sequence.restate(feed, bodies));
         }
         failpoint("epoch stated");
+        self.flushing = self.candidate();
         self.append(flushes);
         self.say(Phase::Following, "");
         let proofs = self.common.feeds.len() as u64;
@@ -750,7 +751,7 @@ impl<'a> Steady<'a> {
             flushes.push(self.sequence.restate(feed, bodies));
         }
         self.candidates.clear();
-        self.flushing = None;
+        self.flushing = self.candidate();
         self.append(flushes);
         self.say(Phase::Following, "");
         Ok(())

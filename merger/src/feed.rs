@@ -64,6 +64,15 @@ struct Run {
     clean_at: Instant,
 }
 
+impl Run {
+    /// Whether the cuts head is not in the newest epoch yet. Until it is, a restart scans.
+    fn is_opening(&self) -> bool {
+        let held = self.cuts.as_ref().map(|(_, held)| held.cut.epoch());
+        let newest = self.waiting.back().map(|(cut, _)| cut.epoch());
+        newest.is_some() && newest != held
+    }
+}
+
 impl FeedMerger {
     /// Runs until `shutdown`, then folds what it has read and ends.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
@@ -108,9 +117,13 @@ impl FeedMerger {
                         self.take(&mut run, entry);
                     }
                     for bucket in self.feed.buckets.all() {
-                        if run.shards[bucket.index()].fresh_bytes() > self.settings.fold_bytes {
+                        let shard = &run.shards[bucket.index()];
+                        if shard.restated || shard.fresh_bytes() > self.settings.fold_bytes {
                             self.fold(&mut run, bucket).await?;
                         }
+                    }
+                    if run.is_opening() {
+                        self.move_cuts(&mut run).await?;
                     }
                 }
             }
@@ -285,19 +298,10 @@ impl FeedMerger {
         let feed = &self.feed.name;
         let (base, deltas) = match plan {
             Plan::Nothing => return Ok(()),
-            Plan::Restate => (
-                head::write_base(
-                    &*self.store,
-                    feed,
-                    shard.state.d,
-                    shard.sum(),
-                    shard.rows().iter(),
-                )
-                .await?,
-                Vec::new(),
-            ),
-            Plan::Rebase => {
-                failpoint("base rewrite");
+            Plan::Restate | Plan::Rebase => {
+                if matches!(plan, Plan::Rebase) {
+                    failpoint("base rewrite");
+                }
                 let (d, sum, rows) = shard.settled();
                 let base = head::write_base(&*self.store, feed, d, sum, rows.iter()).await?;
                 let later = shard.unsettled();

@@ -56,7 +56,7 @@ pub struct Classified {
 pub(crate) enum Plan {
     /// Nothing is new.
     Nothing,
-    /// A base of the newest content and no deltas: it was stated anew.
+    /// A base of the content as it was stated anew, and what came after it as one delta.
     Restate,
     /// A base of the settled content, and what came after it as one delta.
     Rebase,
@@ -243,11 +243,6 @@ impl Shard {
             return Plan::Rebase;
         }
         Plan::Delta { merge: full }
-    }
-
-    /// All rows, to be written as a base.
-    pub(crate) fn rows(&self) -> &Rows<Row> {
-        &self.rows
     }
 
     /// The settled content with its data version and sum.
