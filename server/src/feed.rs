@@ -65,6 +65,14 @@ struct Run {
     held: Option<Hold>,
 }
 
+impl Run {
+    /// Whether everything that was in the log at the start has been read.
+    fn is_read(&self) -> bool {
+        let ends = self.goal.iter().zip(&self.next);
+        ends.into_iter().all(|((_, high), next)| next >= high)
+    }
+}
+
 impl Worker {
     /// Runs until `shutdown`. Errors of log and store are waited out: what is shown stays.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
@@ -90,6 +98,8 @@ impl Worker {
     /// Loads what the store has beyond what is held, then follows the log.
     async fn follow(&self, assembly: &mut Assembly) -> Result<std::convert::Infallible, Trouble> {
         let mut run = self.begin(assembly).await?;
+        // The heads may have been at the log's end.
+        self.state.read(run.is_read());
         self.publish(assembly, &mut run);
         let mut tick = tokio::time::interval(self.settings.progress);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -275,13 +285,7 @@ impl Worker {
                 warn!(feed = %self.feed.name, %partition, offset = offset.0, ?payload, "an entry that does not belong here");
             }
         }
-        self.state.read(run.goal.iter().all(|(partition, high)| {
-            let slot = match partition {
-                Partition::Bucket(bucket) => bucket.index(),
-                Partition::Cuts => run.next.len() - 1,
-            };
-            run.next[slot] >= *high
-        }));
+        self.state.read(run.is_read());
     }
 
     /// Publishes what can be; keeps the reason when it cannot.
