@@ -119,7 +119,7 @@ impl From<LogError> for Ended {
 impl From<SourceError> for Ended {
     fn from(error: SourceError) -> Self {
         match error {
-            SourceError::Purged { .. } => Ended::Epoch(Cause::new(error.to_string())),
+            SourceError::Purged { .. } => Ended::Epoch(Cause::PurgedAtSource(error.to_string())),
             error if error.is_final() => Ended::Final(error.into()),
             error => Ended::Retry(error.to_string()),
         }
@@ -140,7 +140,9 @@ impl From<ScanError> for Ended {
     fn from(error: ScanError) -> Self {
         match error {
             ScanError::Source(error) => error.into(),
-            error @ ScanError::Misfit { .. } => Ended::Epoch(Cause::new(error.to_string())),
+            error @ ScanError::Misfit { .. } => {
+                Ended::Epoch(Cause::AlteredInScan(error.to_string()))
+            }
         }
     }
 }
@@ -235,7 +237,7 @@ impl Reader {
                     return Err(error);
                 }
                 Ended::Epoch(next) => {
-                    warn!(reason = %next.reason, lost_tail = next.lost_tail, "the epoch is over");
+                    warn!(reason = %next, lost_tail = next.lost_tail(), "the epoch is over");
                     cause = Some(next);
                 }
                 Ended::LeaseLost => warn!("another reader holds the lease now"),
@@ -374,7 +376,7 @@ impl Reader {
                 Err(ReplayError::Epoch(cause)) => cause,
                 Err(ReplayError::Stream(StreamError::Source(
                     error @ SourceError::Purged { .. },
-                ))) => Cause::new(error.to_string()),
+                ))) => Cause::PurgedAtSource(error.to_string()),
                 Err(ReplayError::Stream(error)) => return Err(error.into()),
             },
             Err(cause) => cause,
@@ -415,9 +417,7 @@ impl Reader {
         });
         let Some(feeds) = marks.collect::<Option<Vec<_>>>() else {
             // The plan's hash has the feeds in it: only a damaged checkpoint comes here.
-            return Err(ReplayError::Epoch(Cause::new(
-                "the checkpoint does not know every feed",
-            )));
+            return Err(ReplayError::Epoch(Cause::PartialCheckpoint));
         };
         let mut sequence = Sequence::new(Begin {
             lineage: self.lineage,
@@ -468,7 +468,7 @@ impl Reader {
         burned: Option<Held<EpochState>>,
         cause: Cause,
     ) -> Result<Begun, Ended> {
-        self.say(Phase::Opening, &cause.reason);
+        self.say(Phase::Opening, &cause.to_string());
         let mut highest = burned.as_ref().map_or(Epoch::NONE, |held| held.value.epoch);
         for taken in common.taken.iter().flatten() {
             highest = highest.max(taken.version.epoch());
@@ -491,11 +491,11 @@ impl Reader {
             server: common.now.server.clone(),
             executed: common.now.executed.clone(),
             plan: common.plan,
-            reason: cause.reason.clone(),
+            reason: cause.to_string(),
         };
         burn(&*self.store, &self.config.source, burned.as_ref(), &state).await?;
         onair_model::plant::failpoint("epoch opening");
-        info!(%epoch, reason = %cause.reason, lost_tail = cause.lost_tail, "an epoch is opened");
+        info!(%epoch, reason = %cause, lost_tail = cause.lost_tail(), "an epoch is opened");
         self.status.send_modify(|status| status.epochs += 1);
         let nothing = BucketMark {
             d: epoch.start(),
@@ -510,7 +510,7 @@ impl Reader {
             version: epoch.start(),
             commit_time: 0,
             executed: common.now.executed.clone(),
-            lost_tail: cause.lost_tail,
+            lost_tail: cause.lost_tail(),
             feeds: common
                 .feeds
                 .iter()

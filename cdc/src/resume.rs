@@ -8,37 +8,122 @@ use std::sync::Arc;
 
 use onair_model::cut::Taken;
 use onair_model::plant::{Bug, planted};
-use onair_model::{Gtid, GtidSet};
+use onair_model::{Epoch, Gtid, GtidSet, Version};
 use onair_store::checkpoint::{Checkpoint, EpochState, Fingerprint};
 
+use crate::barrier::Barrier;
 use crate::change::{Step, Transaction};
-use crate::sequence::Sequence;
+use crate::sequence::{EpochFull, Sequence};
 use crate::source::Identity;
 use crate::stream::{Stream, StreamError};
 
 /// Why the next epoch is opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    /// For logs, status and the epoch's cell.
-    pub reason: String,
-    /// The source no longer has transactions that were produced: what is shown will go back.
-    pub lost_tail: bool,
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// There is no epoch yet.
+    #[error("first start")]
+    FirstStart,
+    /// The server's history ends before what a cut states.
+    #[error("the source no longer has {missing}, which was shown at {version}")]
+    LostShown {
+        /// What it lacks.
+        missing: GtidSet,
+        /// Where it was shown.
+        version: Version,
+    },
+    /// The server's history ends before the checkpoint.
+    #[error("the source no longer has {missing}, which was read")]
+    LostRead {
+        /// What it lacks.
+        missing: GtidSet,
+    },
+    /// The binlog ends before the log does.
+    #[error("the source no longer has transactions that were shown")]
+    LostTail,
+    /// A transaction of the checkpoint is not where it was.
+    #[error("{gtid} is not where it was in the binlog")]
+    Moved {
+        /// The transaction.
+        gtid: Gtid,
+    },
+    /// A GTID names another transaction.
+    #[error("{gtid} is another transaction than it was: its GTID was used again")]
+    ReusedGtid {
+        /// The GTID.
+        gtid: Gtid,
+    },
+    /// What is derived from the binlog is not what was shown.
+    #[error("what was shown at {version} is not what the binlog gives")]
+    OtherContent {
+        /// The version.
+        version: Version,
+    },
+    /// The epoch ended before its first checkpoint.
+    #[error("epoch {epoch} has no checkpoint")]
+    NoCheckpoint {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// A checkpoint that lacks a feed.
+    #[error("the checkpoint does not know every feed")]
+    PartialCheckpoint,
+    /// The log's last cut is of another epoch.
+    #[error("the log is not in epoch {epoch}")]
+    OtherLog {
+        /// The epoch burned last.
+        epoch: Epoch,
+    },
+    /// What decides what a transaction becomes is another.
+    #[error("feeds, columns, predicate or the code that reads them changed")]
+    OtherPlan,
+    /// Another server answers.
+    #[error("the source is another server: {now} in place of {before}")]
+    OtherServer {
+        /// The one that answers.
+        now: String,
+        /// The one of the checkpoint.
+        before: String,
+    },
+    /// The binlog was purged past the checkpoint.
+    #[error("the binlog no longer holds {gone}, which was not read")]
+    Purged {
+        /// What is gone.
+        gone: GtidSet,
+    },
+    /// The server refused to send from the checkpoint on.
+    #[error("{0}")]
+    PurgedAtSource(String),
+    /// A row event does not tell the content of a captured table.
+    #[error(transparent)]
+    Barrier(#[from] Barrier),
+    /// A table was altered while it was scanned.
+    #[error("{0}")]
+    AlteredInScan(String),
+    /// An XA transaction stays prepared.
+    #[error(
+        "an XA transaction stayed prepared for longer than reader.xa_patience; its rows are read again"
+    )]
+    XaStays,
+    /// The second fork in an epoch.
+    #[error("a bucket's chain forked a second time")]
+    SecondFork,
+    /// All versions of the epoch are used.
+    #[error(transparent)]
+    EpochFull(#[from] EpochFull),
 }
 
 impl Cause {
-    /// A cause that loses nothing.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Cause {
-            reason: reason.into(),
-            lost_tail: false,
-        }
-    }
-
-    fn lost(reason: impl Into<String>) -> Self {
-        Cause {
-            reason: reason.into(),
-            lost_tail: true,
-        }
+    /// Whether the source no longer has transactions that were produced: what is shown will go back.
+    pub fn lost_tail(&self) -> bool {
+        matches!(
+            self,
+            Cause::LostShown { .. }
+                | Cause::LostRead { .. }
+                | Cause::LostTail
+                | Cause::Moved { .. }
+                | Cause::ReusedGtid { .. }
+                | Cause::OtherContent { .. }
+        )
     }
 }
 
@@ -58,7 +143,7 @@ pub struct Past<'a> {
 /// Judges without reading the stream whether the epoch can go on.
 pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause> {
     let Some(epoch) = past.epoch else {
-        return Err(Cause::new("first start"));
+        return Err(Cause::FirstStart);
     };
     let shown = past
         .taken
@@ -67,26 +152,20 @@ pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause
         .find(|taken| !now.executed.contains_set(&taken.executed));
     if let Some(taken) = shown {
         let missing = taken.executed.minus(&now.executed);
-        return Err(Cause::lost(format!(
-            "the source no longer has {missing}, which was shown at {}",
-            taken.version
-        )));
+        return Err(Cause::LostShown {
+            missing,
+            version: taken.version,
+        });
     }
     let Some(checkpoint) = past.checkpoint else {
-        return Err(Cause::new(format!(
-            "epoch {} has no checkpoint",
-            epoch.epoch
-        )));
+        return Err(Cause::NoCheckpoint { epoch: epoch.epoch });
     };
     if !now.executed.contains_set(&checkpoint.executed) {
         let missing = checkpoint.executed.minus(&now.executed);
-        return Err(Cause::lost(format!("the source no longer has {missing}")));
+        return Err(Cause::LostRead { missing });
     }
     if checkpoint.version.epoch() != epoch.epoch {
-        return Err(Cause::new(format!(
-            "epoch {} has no checkpoint",
-            epoch.epoch
-        )));
+        return Err(Cause::NoCheckpoint { epoch: epoch.epoch });
     }
     if past
         .taken
@@ -94,27 +173,20 @@ pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause
         .flatten()
         .any(|taken| taken.version.epoch() != epoch.epoch)
     {
-        return Err(Cause::new(format!(
-            "the log is not in epoch {}",
-            epoch.epoch
-        )));
+        return Err(Cause::OtherLog { epoch: epoch.epoch });
     }
     if checkpoint.plan != past.plan {
-        return Err(Cause::new(
-            "feeds, columns, predicate or the code that reads them changed",
-        ));
+        return Err(Cause::OtherPlan);
     }
     if checkpoint.server != now.server {
-        return Err(Cause::new(format!(
-            "the source is another server: {} in place of {}",
-            now.server, checkpoint.server
-        )));
+        return Err(Cause::OtherServer {
+            now: now.server.clone(),
+            before: checkpoint.server.clone(),
+        });
     }
     if !checkpoint.executed.contains_set(&now.purged) {
         let gone = now.purged.minus(&checkpoint.executed);
-        return Err(Cause::new(format!(
-            "the binlog no longer holds {gone}, which was not read"
-        )));
+        return Err(Cause::Purged { gone });
     }
     Ok(checkpoint)
 }
@@ -200,20 +272,14 @@ pub async fn replay(
                 // One comes while the server skips what we have; many mean that it has nothing else.
                 Step::Heartbeat if quiet < HEARTBEATS_MAX => quiet += 1,
                 Step::Barrier { .. } | Step::Heartbeat => {
-                    return epoch(Cause::lost(format!(
-                        "{} is not where it was in the binlog",
-                        print.gtid
-                    )));
+                    return epoch(Cause::Moved { gtid: print.gtid });
                 }
             }
         };
         let Some(found) = found else { continue };
         let same = found.gtid == print.gtid && found.fingerprint == print.crc;
         if !same && !planted(Bug::FingerprintSkipped) {
-            return epoch(Cause::lost(format!(
-                "{} is another transaction than it was: its GTID was used again",
-                print.gtid
-            )));
+            return epoch(Cause::ReusedGtid { gtid: print.gtid });
         }
     }
     loop {
@@ -229,10 +295,9 @@ pub async fn replay(
                 && sum.count == taken.count
                 && sequence.gtid(feed) == taken.gtid;
             if !same && !planted(Bug::FingerprintSkipped) {
-                return epoch(Cause::lost(format!(
-                    "what was shown at {} is not what the binlog gives",
-                    taken.version
-                )));
+                return epoch(Cause::OtherContent {
+                    version: taken.version,
+                });
             }
         }
         let behind = taken
@@ -243,18 +308,16 @@ pub async fn replay(
             return Ok(());
         }
         if sequence.executed().contains_set(executed) {
-            return epoch(Cause::lost(
-                "the source no longer has transactions that were shown",
-            ));
+            return epoch(Cause::LostTail);
         }
         match next(stream).await? {
             Step::Transaction(transaction) => {
                 remember(prints, &transaction);
                 if let Err(full) = sequence.transaction(transaction) {
-                    return epoch(Cause::new(full.to_string()));
+                    return epoch(full.into());
                 }
             }
-            Step::Barrier { reason, .. } => return epoch(Cause::new(reason)),
+            Step::Barrier { reason, .. } => return epoch(reason.into()),
             Step::Heartbeat => {}
         }
     }

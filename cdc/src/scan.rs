@@ -40,7 +40,7 @@ pub enum ScanError {
     Source(#[from] SourceError),
     /// A value was not of its column's type: the table changed beside the scan.
     #[error(
-        "table {table}: column {column} gave a value that is not of its type: the table was altered beside the scan"
+        "table {table}: column {column} gave a value that is not of its type: the table was altered beside the scan, which begins again"
     )]
     Misfit {
         /// The table.

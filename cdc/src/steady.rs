@@ -256,9 +256,9 @@ impl<'a> Steady<'a> {
                 }
                 self.sequence
                     .transaction(transaction)
-                    .map_err(|full| Ended::Epoch(Cause::new(full.to_string())))
+                    .map_err(|full| Ended::Epoch(full.into()))
             }
-            Step::Barrier { reason, .. } => Err(Ended::Epoch(Cause::new(reason))),
+            Step::Barrier { reason, .. } => Err(Ended::Epoch(reason.into())),
             Step::Heartbeat => {
                 self.sequence.attest(clock::unix_micros());
                 Ok(())
@@ -363,9 +363,7 @@ impl<'a> Steady<'a> {
         if self.stream.has_open_xa() {
             let since = *self.xa_since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.with.config.settings.xa_patience {
-                return Err(Ended::Epoch(Cause::new(
-                    "an XA transaction stayed prepared for too long; its rows are read again",
-                )));
+                return Err(Ended::Epoch(Cause::XaStays));
             }
         } else {
             self.xa_since = None;
@@ -425,9 +423,7 @@ impl<'a> Steady<'a> {
         {
             self.forks += 1;
             if self.forks > 1 {
-                return Err(Ended::Epoch(Cause::new(
-                    "a bucket's chain forked a second time",
-                )));
+                return Err(Ended::Epoch(Cause::SecondFork));
             }
         }
         let mut feeds: Vec<usize> = done.requests.iter().map(|request| request.feed).collect();

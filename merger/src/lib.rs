@@ -8,6 +8,8 @@ pub mod config;
 mod feed;
 mod shard;
 pub mod status;
+#[cfg(test)]
+mod texts;
 
 use std::sync::Arc;
 
