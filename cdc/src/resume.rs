@@ -361,3 +361,186 @@ pub fn plan(feeds: &[Arc<crate::feed::Feed>]) -> u64 {
 
 /// Raised whenever decoding, evaluating or encoding gives other bytes than before.
 const CODE_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use onair_model::cut::Taken;
+    use onair_model::{Digest, GtidSet};
+
+    use super::*;
+    use crate::source::{Dialect, RowMetadata};
+
+    const PLAN: u64 = 7;
+
+    fn set(numbers: &str) -> GtidSet {
+        match numbers {
+            "" => GtidSet::mysql(),
+            numbers => format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{numbers}")
+                .parse()
+                .expect("a GTID set"),
+        }
+    }
+
+    fn version(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    /// A server that has executed 1-60.
+    fn now() -> Identity {
+        Identity {
+            dialect: Dialect::Mysql,
+            server: "a".to_owned(),
+            version: "9.7.0".to_owned(),
+            metadata: RowMetadata::Full,
+            executed: set("1-60"),
+            purged: set(""),
+        }
+    }
+
+    fn epoch(number: u32) -> EpochState {
+        EpochState {
+            epoch: Epoch::new(number).expect("an epoch"),
+            server: "a".to_owned(),
+            executed: set("1-10"),
+            plan: PLAN,
+            reason: "first start".to_owned(),
+        }
+    }
+
+    /// At 2-40, with 1-50 read.
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            version: version("2-40"),
+            commit_time: 0,
+            executed: set("1-50"),
+            server: "a".to_owned(),
+            plan: PLAN,
+            lost_tail: false,
+            feeds: Vec::new(),
+            fingerprints: Vec::new(),
+        }
+    }
+
+    /// A cut at 2-45 that shows 1-55.
+    fn taken() -> Taken {
+        Taken {
+            version: version("2-45"),
+            vector: Vec::new(),
+            executed: Arc::new(set("1-55")),
+            commit_time: 0,
+            source_time: 0,
+            gtid: None,
+            digest: Digest::EMPTY,
+            count: 0,
+            proven: None,
+            lost_tail: false,
+            position: String::new(),
+        }
+    }
+
+    /// `None`: the epoch goes on.
+    fn judged(
+        checkpoint: Option<&Checkpoint>,
+        epoch: Option<&EpochState>,
+        taken: Taken,
+        now: &Identity,
+    ) -> Option<Cause> {
+        let taken = [Some(taken)];
+        let past = Past {
+            checkpoint,
+            epoch,
+            taken: &taken,
+            plan: PLAN,
+        };
+        judge(past, now).err()
+    }
+
+    fn check(checkpoint: &Checkpoint, now: &Identity) -> Option<Cause> {
+        judged(Some(checkpoint), Some(&epoch(2)), taken(), now)
+    }
+
+    #[test]
+    fn an_epoch_goes_on_when_the_source_has_all_that_was_read_and_shown() {
+        assert_eq!(check(&checkpoint(), &now()), None);
+        // Purged is what was read.
+        let purged = Identity {
+            purged: set("1-50"),
+            ..now()
+        };
+        assert_eq!(check(&checkpoint(), &purged), None);
+    }
+
+    #[test]
+    fn what_was_shown_and_is_gone_is_a_lost_tail() {
+        let with = |executed| Identity {
+            executed: set(executed),
+            ..now()
+        };
+        // Shown after the checkpoint: gone with a tail of its own, and with everything.
+        for (executed, missing) in [("1-54", "55"), ("1-50", "51-55"), ("", "1-55")] {
+            let cause = check(&checkpoint(), &with(executed)).expect(executed);
+            assert!(cause.lost_tail(), "{cause}");
+            let expected = Cause::LostShown {
+                missing: set(missing),
+                version: version("2-45"),
+            };
+            assert_eq!(cause, expected);
+        }
+        // Read, though no cut of it is known.
+        let past = Past {
+            checkpoint: Some(&checkpoint()),
+            epoch: Some(&epoch(2)),
+            taken: &[],
+            plan: PLAN,
+        };
+        let lost = judge(past, &with("1-49")).expect_err("50 is gone");
+        assert_eq!(lost, Cause::LostRead { missing: set("50") });
+        assert!(lost.lost_tail());
+    }
+
+    #[test]
+    fn another_server_or_a_purged_one_opens_an_epoch() {
+        let other = Identity {
+            server: "b".to_owned(),
+            ..now()
+        };
+        let (now_there, before) = ("b".to_owned(), "a".to_owned());
+        let expected = Cause::OtherServer {
+            now: now_there,
+            before,
+        };
+        assert_eq!(check(&checkpoint(), &other), Some(expected));
+        let purged = Identity {
+            purged: set("1-51"),
+            ..now()
+        };
+        let gone = set("51");
+        assert_eq!(check(&checkpoint(), &purged), Some(Cause::Purged { gone }));
+        let plan = Checkpoint {
+            plan: PLAN + 1,
+            ..checkpoint()
+        };
+        assert_eq!(check(&plan, &now()), Some(Cause::OtherPlan));
+    }
+
+    #[test]
+    fn an_epoch_without_its_checkpoint_is_not_gone_on_with() {
+        let (second, third) = (epoch(2), epoch(3));
+        let none = judged(None, None, taken(), &now());
+        assert_eq!(none, Some(Cause::FirstStart));
+        let lacking = judged(None, Some(&second), taken(), &now());
+        let epoch = second.epoch;
+        assert_eq!(lacking, Some(Cause::NoCheckpoint { epoch }));
+        // Ended while it opened the third: the checkpoint is still the second's.
+        let opening = judged(Some(&checkpoint()), Some(&third), taken(), &now());
+        let epoch = third.epoch;
+        assert_eq!(opening, Some(Cause::NoCheckpoint { epoch }));
+        // The checkpoint is the third's, the log's cut the second's.
+        let ahead = Checkpoint {
+            version: version("3-1"),
+            ..checkpoint()
+        };
+        let behind = judged(Some(&ahead), Some(&third), taken(), &now());
+        assert_eq!(behind, Some(Cause::OtherLog { epoch }));
+    }
+}
