@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use onair_log::{Durability, EventLog, Flush, LogError};
 use onair_model::parts::split;
 use onair_model::plant::{Bug, failpoint, planted};
-use onair_model::{Body, Bucket, Sum};
+use onair_model::{Body, Bucket, Digest, Sum};
 use onair_store::checkpoint::{Checkpoint, EpochState, FeedCheckpoint, Fingerprint, Held, read};
 use onair_store::lease::HeldLease;
 use onair_store::{CellKey, ShardStore};
@@ -51,6 +51,9 @@ pub(crate) struct Resources<'a> {
     pub(crate) status: &'a watch::Sender<Status>,
 }
 
+/// Digest and rows that scans have and the chain lacks, by feed and bucket.
+type Drift = Vec<(usize, Vec<(Digest, i64)>)>;
+
 pub(crate) struct Steady<'a> {
     with: Resources<'a>,
     common: Common,
@@ -61,6 +64,8 @@ pub(crate) struct Steady<'a> {
     opening: Option<Vec<Vec<Option<Before>>>>,
     /// A scan took away too much; the next one must agree.
     held: bool,
+    /// What that scan found, while following.
+    drift: Option<Drift>,
     scan: Option<Scanning>,
     scan_due: Option<Instant>,
     flush: Option<BoxFuture<'static, Result<(), LogError>>>,
@@ -142,6 +147,7 @@ impl<'a> Steady<'a> {
             prints,
             opening,
             held: false,
+            drift: None,
             scan: None,
             scan_due: with
                 .config
@@ -607,6 +613,22 @@ impl<'a> Steady<'a> {
             .collect()
     }
 
+    /// What scans have that the chain lacks, by feed and bucket. It stays the same while transactions come: they change
+    /// both sides by the same rows, before and after.
+    fn drift(&self, contents: &[(usize, Sorted)]) -> Drift {
+        let apart = |(scan, chain): (&Sum, Sum)| {
+            let rows = scan.count as i64 - chain.count as i64;
+            (scan.digest.minus(chain.digest), rows)
+        };
+        contents
+            .iter()
+            .map(|(feed, sorted)| {
+                let chain = self.sums(*feed);
+                (*feed, sorted.sums.iter().zip(chain).map(apart).collect())
+            })
+            .collect()
+    }
+
     /// Compares what scans found with the chain; states requested buckets again.
     async fn compared(
         &mut self,
@@ -620,6 +642,7 @@ impl<'a> Steady<'a> {
             return self.drifted(contents).await;
         }
         self.held = false;
+        self.drift = None;
         self.say(Phase::Following, "");
         let at = clock::unix_micros();
         let mut flushes = self.sequence.flush(CutKind::Partial);
@@ -656,6 +679,7 @@ impl<'a> Steady<'a> {
 
     /// The table is not what the chain says: the epoch was false. The next one opens from this same scan.
     async fn drifted(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
+        let drift = self.drift(&contents);
         for (feed, sorted) in &contents {
             let name = &self.common.feeds[*feed].config.name;
             let now = self.sums(*feed);
@@ -668,9 +692,11 @@ impl<'a> Steady<'a> {
                 error!(feed = %name, buckets, version = %self.sequence.version(), "drift: the table is not what the chain says");
             }
             if let Err(blast) = self.with.config.settings.guard.check(&now, &sorted.sums)
-                && !self.held
+                && self.drift.as_ref() != Some(&drift)
             {
+                error!(feed = %name, before = blast.before, after = blast.after, "the scan would take too many rows away: held until another scan agrees");
                 self.held = true;
+                self.drift = Some(drift);
                 self.say(
                     Phase::Held,
                     &format!(
@@ -683,6 +709,7 @@ impl<'a> Steady<'a> {
             }
         }
         self.held = false;
+        self.drift = None;
         let mut flushes = self.sequence.flush(CutKind::Partial);
         let marks: Vec<_> = (0..self.common.feeds.len())
             .map(|feed| self.sequence.mark(feed))
