@@ -2,13 +2,17 @@
 //! the client holds what SELECT gives.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use onair_bench::process::Build;
 use onair_bench::workload::fill;
 use onair_xtask::servers::Flavor;
 
-use crate::world::{self, World};
+use crate::world::{self, PATIENCE, World};
+
+/// Between two looks at something that only a command tells.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One case: statements while OnAir runs.
 struct Case {
@@ -138,9 +142,15 @@ fn report(world: &World, name: &str, before: u32) {
     println!("{}: {name}: equal; {why}", world.server.flavor());
 }
 
-/// Prepared before OnAir dies, committed when it is back.
+/// Prepared before OnAir dies, committed when it is back: the epoch goes on.
 async fn xa_across_a_kill(world: &mut World, marks: &mut u64) -> Result<()> {
     let before = world.observer.progress().epoch;
+    // A kill before the epoch's first checkpoint would open the next one whatever was prepared.
+    let deadline = Instant::now() + PATIENCE;
+    while world.onair.checkpoint_epoch()? != Some(before) {
+        ensure!(Instant::now() < deadline, "no checkpoint in epoch {before}");
+        tokio::time::sleep(LOOK).await;
+    }
     world.server.sql(
         "XA START 'k'; UPDATE live.room SET area_id = 10 WHERE id BETWEEN 800 AND 900; XA END 'k'; XA PREPARE 'k'",
     )?;
@@ -151,11 +161,10 @@ async fn xa_across_a_kill(world: &mut World, marks: &mut u64) -> Result<()> {
     world.server.sql("XA COMMIT 'k'")?;
     mark(world, marks)?;
     world.equal().await.context("XA across kill -9")?;
-    report(
-        world,
-        "XA across kill -9 between PREPARE and COMMIT",
-        before,
-    );
+    let name = "XA across kill -9 between PREPARE and COMMIT";
+    report(world, name, before);
+    let after = world.observer.progress().epoch;
+    assert_eq!(after, before, "{name}: {:?}", world.onair.epochs().pop());
     Ok(())
 }
 

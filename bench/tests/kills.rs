@@ -2,9 +2,10 @@
 //! back or a set that the table did not have, and in the end it holds what SELECT gives.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use onair_bench::process::Build;
 use onair_bench::seed::seed;
 use onair_bench::workload::{Workload, fill};
@@ -21,15 +22,20 @@ enum Push {
     Nothing,
     /// A new epoch.
     Truncate,
+    /// More than a quarter of each base, again and again until it strikes.
+    Wide,
 }
 
-/// A failpoint, the most hits until it strikes, and what brings it about. Not here yet: "base rewrite". A base is
-/// rewritten above 64 KB only, and this table's buckets stay below that.
-const POINTS: [(&str, u32, Push); 7] = [
+/// Live rows that the workload does not touch: they make the bases large enough (64 KB) to be rewritten for their size.
+const WIDE: RangeInclusive<u64> = 100_001..=124_000;
+
+/// A failpoint, the most hits until it strikes, and what brings it about.
+const POINTS: [(&str, u32, Push); 8] = [
     ("flush", 60, Push::Nothing),
     ("checkpoint", 2, Push::Nothing),
     ("fold", 20, Push::Nothing),
     ("cuts head", 2, Push::Nothing),
+    ("base rewrite", 4, Push::Wide),
     ("scan", 1, Push::Truncate),
     ("epoch opening", 1, Push::Truncate),
     ("epoch stated", 1, Push::Truncate),
@@ -49,6 +55,9 @@ async fn kills(mut world: World) -> Result<()> {
     let mut done: BTreeMap<&str, usize> = BTreeMap::new();
     world.onair.stop()?;
     for (point, hits, push) in POINTS {
+        if matches!(push, Push::Wide) {
+            world.server.sql(&wide())?;
+        }
         for _ in 0..KILLS_A_POINT {
             let hits = rng.random_range(1..=hits);
             let was_ready = world.onair.start_failing(point, hits)?;
@@ -59,6 +68,7 @@ async fn kills(mut world: World) -> Result<()> {
                         world.server.sql("TRUNCATE TABLE live.room")?;
                         world.server.sql(&fill(1..=1_000))?;
                     }
+                    Push::Wide => widen(&mut world)?,
                 }
                 world
                     .onair
@@ -90,6 +100,12 @@ async fn kills(mut world: World) -> Result<()> {
     world.onair.start()?;
     let sent = workload.stop()?;
     world.settle().await?;
+    for _ in 0..KILLS_A_POINT {
+        world.onair.kill9()?;
+        *done.entry("idle").or_default() += 1;
+        world.onair.start()?;
+        world.settle().await?;
+    }
     let openings = world.onair.epochs();
     let (report, _, truth) = world.check().await?;
     println!(
@@ -102,6 +118,31 @@ async fn kills(mut world: World) -> Result<()> {
     );
     for opening in openings {
         println!("  epoch opened: {opening}");
+    }
+    Ok(())
+}
+
+/// One INSERT of the wide rows.
+fn wide() -> String {
+    let rows: Vec<String> = WIDE
+        .map(|id| format!("(1, {id}, 0, REPEAT('w', 60), 1)"))
+        .collect();
+    format!(
+        "INSERT IGNORE INTO live.room (uid, id, area_id, title, live_status) VALUES {}",
+        rows.join(",")
+    )
+}
+
+/// Changes half of the wide rows, each time anew, until OnAir has ended.
+fn widen(world: &mut World) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while world.onair.is_running()? {
+        ensure!(Instant::now() < deadline, "no base was rewritten");
+        world.server.sql(&format!(
+            "UPDATE live.room SET area_id = area_id + 1 WHERE id BETWEEN {} AND {}",
+            WIDE.start(),
+            WIDE.start() + 12_000
+        ))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! own account of what it committed.
 
 mod barriers;
+mod fire;
 mod kills;
 mod oracle;
 mod world;

@@ -4,6 +4,7 @@
 //! changes or goes off; a moved key is both an off and an on. Images that agree in every needed column cost a
 //! comparison of their bytes and nothing else.
 
+use onair_model::plant::{Bug, planted};
 use onair_model::predicate::Truth;
 use onair_model::value::Value;
 
@@ -102,6 +103,9 @@ impl Judge<'_> {
         before: Option<Written>,
         after: Option<Written>,
     ) -> Result<(), DecodeError> {
+        if after.is_none() && planted(Bug::OffLost) {
+            return Ok(());
+        }
         let plan = self.plan;
         if let [slot] = plan.key[..] {
             match plan.value(slot, spans, self.body)? {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use onair_log::{EventLog, Layout, LogError};
 use onair_model::cut::{Taken, admit};
-use onair_model::{Digest, Epoch, Lineage, Sum, Version};
+use onair_model::{Digest, Epoch, GtidSet, Lineage, Sum, Version};
 use onair_store::cells::{Moved, move_cell, random_id};
 use onair_store::checkpoint::{self, CellValue, Checkpoint, EpochState, Held};
 use onair_store::epoch::{self, Burned};
@@ -34,6 +34,9 @@ use crate::stream::{Stream, StreamError};
 
 /// First and longest wait between two attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// How often a server is asked whether it has committed what its dump has shown.
+const COMMIT_LOOKS: Duration = Duration::from_millis(20);
 
 /// How often a standby looks at the lease.
 const STANDBY_LOOKS: Duration = Duration::from_millis(250);
@@ -223,7 +226,7 @@ impl Reader {
                 biased;
                 () = shutdown.cancelled() => Ended::Shutdown,
                 lease = self.acquire() => match lease {
-                    Ok(lease) => self.session(lease, cause.take(), &shutdown, &mut backoff).await,
+                    Ok(lease) => self.session(lease, &mut cause, &shutdown, &mut backoff).await,
                     Err(ended) => ended,
                 },
             };
@@ -284,22 +287,23 @@ impl Reader {
         }
     }
 
-    /// One connection to the source: resume or open, then follow until it ends.
+    /// One connection to the source: resume or open, then follow until it ends. A cause stays until its epoch is open.
     async fn session(
         &self,
         lease: HeldLease,
-        cause: Option<Cause>,
+        cause: &mut Option<Cause>,
         shutdown: &CancellationToken,
         backoff: &mut Duration,
     ) -> Ended {
         let begun = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ended::Shutdown,
-            begun = self.begin(cause) => begun,
+            begun = self.begin(cause.clone()) => begun,
         };
         match begun {
             Ok(begun) => {
                 *backoff = BACKOFF.0;
+                *cause = None;
                 let resources = Resources {
                     config: &self.config,
                     source: &self.source,
@@ -339,12 +343,16 @@ impl Reader {
             }
             taken.push(held);
         }
-        let now = self.source.identity().await?;
         let plan = resume::plan(&feeds);
         let key = CellKey::Checkpoint(Arc::clone(&self.config.source));
         let checkpoint = checkpoint::read::<Checkpoint>(&*self.store, &key).await?;
         let key = CellKey::Epoch(Arc::clone(&self.config.source));
         let epoch = checkpoint::read::<EpochState>(&*self.store, &key).await?;
+        let barrier = cause.as_ref().and_then(Cause::delivered);
+        let shown = taken.iter().flatten().map(|taken| &*taken.executed);
+        let delivered: Vec<&GtidSet> = shown.chain(barrier).collect();
+        let now = self.identity(&delivered).await?;
+        let lost_tail = !delivered.iter().all(|set| now.executed.contains_set(set));
         let common = Common {
             feeds,
             plan,
@@ -359,6 +367,7 @@ impl Reader {
             plan,
         };
         let judged = match cause {
+            Some(cause) if lost_tail => Err(cause.with_loss()),
             Some(cause) => Err(cause),
             None => resume::judge(past, &common.now).cloned(),
         };
@@ -373,6 +382,10 @@ impl Reader {
                         opening: None,
                     });
                 }
+                // It is to begin after what was just read.
+                Err(ReplayError::Epoch(cause)) if cause.delivered().is_some() => {
+                    return Err(Ended::Epoch(cause));
+                }
                 Err(ReplayError::Epoch(cause)) => cause,
                 Err(ReplayError::Stream(StreamError::Source(
                     error @ SourceError::Purged { .. },
@@ -382,6 +395,25 @@ impl Reader {
             Err(cause) => cause,
         };
         self.open(common, epoch, cause).await
+    }
+
+    /// Who the source is now, once it counts as executed what it still has of `delivered`: a dump shows a transaction
+    /// before that, and one that is neither executed nor being committed is lost.
+    async fn identity(&self, delivered: &[&GtidSet]) -> Result<Identity, SourceError> {
+        loop {
+            let now = self.source.identity().await?;
+            let mut awaited = delivered.iter().map(|set| set.minus(&now.executed));
+            let Some(missing) =
+                awaited.find(|missing| !missing.is_empty() && now.in_flight.contains_set(missing))
+            else {
+                return Ok(now);
+            };
+            self.say(
+                Phase::Connecting,
+                &format!("the server is still committing {missing}"),
+            );
+            tokio::time::sleep(COMMIT_LOOKS).await;
+        }
     }
 
     async fn resume(
@@ -447,11 +479,7 @@ impl Reader {
         Ok((stream, sequence, prints))
     }
 
-    async fn stream(
-        &self,
-        common: &Common,
-        from: &onair_model::GtidSet,
-    ) -> Result<Stream, SourceError> {
+    async fn stream(&self, common: &Common, from: &GtidSet) -> Result<Stream, SourceError> {
         let events = self.source.follow(from).await?;
         let feeds: Arc<[Arc<Feed>]> = common.feeds.clone().into();
         let now = &common.now;
@@ -486,10 +514,11 @@ impl Reader {
         let epoch = highest
             .next()
             .ok_or(Ended::Final(ReaderError::EpochsFull))?;
+        let from = beginning(&common.now, &cause);
         let state = EpochState {
             epoch,
             server: common.now.server.clone(),
-            executed: common.now.executed.clone(),
+            executed: from.clone(),
             plan: common.plan,
             reason: cause.to_string(),
         };
@@ -509,7 +538,7 @@ impl Reader {
             reader_id: self.reader_id,
             version: epoch.start(),
             commit_time: 0,
-            executed: common.now.executed.clone(),
+            executed: from.clone(),
             lost_tail: cause.lost_tail(),
             feeds: common
                 .feeds
@@ -528,7 +557,7 @@ impl Reader {
                 })
                 .collect(),
         });
-        let stream = self.stream(&common, &common.now.executed).await?;
+        let stream = self.stream(&common, &from).await?;
         Ok(Begun {
             common,
             stream,
@@ -566,6 +595,16 @@ impl Reader {
         }
         Ok(before)
     }
+}
+
+/// Where a new epoch's stream begins: a beginning of the binlog, with all that was delivered before.
+fn beginning(now: &Identity, cause: &Cause) -> GtidSet {
+    let mut from = now.executed.before(&now.in_flight);
+    from.union(&now.purged);
+    if let Some(delivered) = cause.delivered() {
+        from.union(delivered);
+    }
+    from
 }
 
 /// A bucket's head in the store when an epoch opens.

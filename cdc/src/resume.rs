@@ -94,8 +94,13 @@ pub enum Cause {
     #[error("{0}")]
     PurgedAtSource(String),
     /// A row event does not tell the content of a captured table.
-    #[error(transparent)]
-    Barrier(#[from] Barrier),
+    #[error("{barrier}")]
+    Barrier {
+        /// What happened.
+        barrier: Barrier,
+        /// Where the stream stood then: the next epoch begins at or after that.
+        delivered: GtidSet,
+    },
     /// A table was altered while it was scanned.
     #[error("{0}")]
     AlteredInScan(String),
@@ -110,9 +115,42 @@ pub enum Cause {
     /// All versions of the epoch are used.
     #[error(transparent)]
     EpochFull(#[from] EpochFull),
+    /// Another cause, and until the epoch was opened the source lost what was shown.
+    #[error("{cause}; and the source no longer has transactions that were shown")]
+    WithLoss {
+        /// What came first.
+        cause: Box<Cause>,
+    },
 }
 
 impl Cause {
+    /// A barrier that came after `executed` was delivered.
+    pub fn barrier(barrier: Barrier, executed: &GtidSet, gtid: Option<Gtid>) -> Self {
+        let mut delivered = executed.clone();
+        if let Some(gtid) = gtid {
+            delivered.insert(&gtid);
+        }
+        Cause::Barrier { barrier, delivered }
+    }
+
+    /// The same, and the source has lost what was shown.
+    pub fn with_loss(self) -> Self {
+        match self.lost_tail() {
+            true => self,
+            false => Cause::WithLoss {
+                cause: Box::new(self),
+            },
+        }
+    }
+
+    /// Where the stream stood when it came over the stream.
+    pub fn delivered(&self) -> Option<&GtidSet> {
+        match self {
+            Cause::Barrier { delivered, .. } => Some(delivered),
+            _ => None,
+        }
+    }
+
     /// Whether the source no longer has transactions that were produced: what is shown will go back.
     pub fn lost_tail(&self) -> bool {
         matches!(
@@ -123,6 +161,7 @@ impl Cause {
                 | Cause::Moved { .. }
                 | Cause::ReusedGtid { .. }
                 | Cause::OtherContent { .. }
+                | Cause::WithLoss { .. }
         )
     }
 }
@@ -317,7 +356,9 @@ pub async fn replay(
                     return epoch(full.into());
                 }
             }
-            Step::Barrier { reason, .. } => return epoch(reason.into()),
+            Step::Barrier { gtid, reason } => {
+                return epoch(Cause::barrier(reason, sequence.executed(), gtid));
+            }
             Step::Heartbeat => {}
         }
     }
@@ -394,6 +435,7 @@ mod tests {
             metadata: RowMetadata::Full,
             executed: set("1-60"),
             purged: set(""),
+            in_flight: set(""),
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Identity {
     pub metadata: RowMetadata,
     /// Everything executed: `@@gtid_executed`, or MariaDB's `@@gtid_binlog_pos`.
     pub executed: GtidSet,
+    /// What was being committed meanwhile, and is not in `executed`: a dump shows it already, and it may stand in the
+    /// binlog before some of `executed`. Empty on MariaDB, whose position is the binlog's.
+    pub in_flight: GtidSet,
     /// What the binlog no longer holds: `@@gtid_purged`; empty on MariaDB, where a dump from a purged
     /// position is refused instead.
     pub purged: GtidSet,

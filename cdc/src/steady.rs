@@ -264,7 +264,10 @@ impl<'a> Steady<'a> {
                     .transaction(transaction)
                     .map_err(|full| Ended::Epoch(full.into()))
             }
-            Step::Barrier { reason, .. } => Err(Ended::Epoch(reason.into())),
+            Step::Barrier { gtid, reason } => {
+                let executed = self.sequence.executed();
+                Err(Ended::Epoch(Cause::barrier(reason, executed, gtid)))
+            }
             Step::Heartbeat => {
                 self.sequence.attest(clock::unix_micros());
                 Ok(())
@@ -595,6 +598,7 @@ impl<'a> Steady<'a> {
             flushes.push(self.sequence.restate(feed, bodies));
         }
         failpoint("epoch stated");
+        self.flushing = self.candidate();
         self.append(flushes);
         self.say(Phase::Following, "");
         let proofs = self.common.feeds.len() as u64;
@@ -770,7 +774,7 @@ impl<'a> Steady<'a> {
             flushes.push(self.sequence.restate(feed, bodies));
         }
         self.candidates.clear();
-        self.flushing = None;
+        self.flushing = self.candidate();
         self.append(flushes);
         self.say(Phase::Following, "");
         Ok(())

@@ -206,7 +206,7 @@ fn causes(texts: &mut Texts) {
             from: "0-1-57".into(),
             reason: "error 1236: Could not find GTID state requested by slave in any binlog files".into(),
         }.to_string()) => "The same, found by the server.", SCANS;
-        Barrier = Cause::Barrier(Barrier::Savepoint) =>
+        Barrier = Cause::barrier(Barrier::Savepoint, &set("1-57"), None) =>
             "A transaction whose rows do not tell what the table is now: one of the reasons below.", SCANS;
         AlteredInScan = Cause::AlteredInScan(ScanError::Misfit {
             table: ROOM.into(),
@@ -216,6 +216,8 @@ fn causes(texts: &mut Texts) {
             "Somebody prepared an XA transaction and neither committed nor rolled it back; until then OnAir cannot move \
              its checkpoint.",
             "Find it with XA RECOVER and end it. OnAir goes on with a new epoch.";
+        WithLoss = Cause::XaStays.with_loss() =>
+            "What came first ended the epoch; before the next was open the server was restored, or failed over with a loss.", REWINDS;
         SecondFork = Cause::SecondFork =>
             "Records of one bucket contradicted each other twice in one epoch: two readers, a damaged log, or a fault of \
              OnAir.",

@@ -7,6 +7,8 @@
 pub mod contract;
 pub mod faulty;
 pub mod memory;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -100,6 +102,18 @@ pub struct Ends {
     pub low: Offset,
     /// Offset after the last entry.
     pub high: Offset,
+}
+
+/// Where to follow each partition from, for one who would go on at these offsets: there if it can be read, else at
+/// its first entry. What was cut off at the end of a log may have been written again anywhere before `named`.
+pub fn places(ends: &[(Partition, Ends)], named: &[Option<Offset>]) -> Vec<(Partition, Offset)> {
+    let place = |ends: &Ends, named: &Option<Offset>| {
+        let inside = named.filter(|named| (ends.low..=ends.high).contains(named));
+        inside.unwrap_or(ends.low)
+    };
+    let each = ends.iter().zip(named);
+    each.map(|((partition, ends), named)| (*partition, place(ends, named)))
+        .collect()
 }
 
 /// Why the log did not do what was asked.

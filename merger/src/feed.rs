@@ -7,18 +7,16 @@ use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, P
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
 use onair_model::{Bucket, CutRecord, Lineage};
-use onair_proto::{convert, v1};
-use onair_store::cells::{Moved, move_cell, random_id};
+use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
-use onair_store::head::{self, CutsHead, Head, LoadError, SegmentRef};
-use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, Token};
-use prost::Message;
+use onair_store::head::{self, CutsHead, Head, LoadError};
+use onair_store::{CellKey, ShardStore, StoreError, Token};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::clock;
 use crate::config::{FeedLayout, Settings};
+use crate::history::{Cleaned, History};
 use crate::shard::{Plan, Shard, trouble};
 use crate::status::Status;
 
@@ -27,9 +25,6 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Full cuts that wait for the heads to pass them.
 const CUTS_MAX: usize = 64;
-
-/// Lines of the history index that one clean-up reads.
-const CLEAN_MAX: usize = 256;
 
 /// Folds one feed until it is told to stop.
 #[derive(Debug)]
@@ -66,7 +61,16 @@ struct Run {
     cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
-    cleaned_at: Instant,
+    clean_at: Instant,
+}
+
+impl Run {
+    /// Whether the cuts head is not in the newest epoch yet. Until it is, a restart scans.
+    fn is_opening(&self) -> bool {
+        let held = self.cuts.as_ref().map(|(_, held)| held.cut.epoch());
+        let newest = self.waiting.back().map(|(cut, _)| cut.epoch());
+        newest.is_some() && newest != held
+    }
 }
 
 impl FeedMerger {
@@ -113,9 +117,13 @@ impl FeedMerger {
                         self.take(&mut run, entry);
                     }
                     for bucket in self.feed.buckets.all() {
-                        if run.shards[bucket.index()].fresh_bytes() > self.settings.fold_bytes {
+                        let shard = &run.shards[bucket.index()];
+                        if shard.restated || shard.fresh_bytes() > self.settings.fold_bytes {
                             self.fold(&mut run, bucket).await?;
                         }
+                    }
+                    if run.is_opening() {
+                        self.move_cuts(&mut run).await?;
                     }
                 }
             }
@@ -128,18 +136,15 @@ impl FeedMerger {
             buckets: self.feed.buckets,
         };
         let id = self.log.open(&layout).await?;
-        let ends = self.log.ends(&self.feed.name).await?;
         let mut shards = Vec::with_capacity(self.feed.buckets.count());
-        let mut from: Vec<(Partition, Offset)> = Vec::with_capacity(ends.len());
-        for (bucket, (partition, ends)) in self.feed.buckets.all().zip(&ends) {
-            let mut shard = self.load(bucket).await?;
-            let named = shard
-                .head
-                .as_ref()
-                .filter(|(_, head)| *head.log == *id.0)
-                .map(|(_, head)| head.next_offset);
-            shard.next_offset = named.unwrap_or(0).max(ends.low.0);
-            from.push((*partition, Offset(shard.next_offset)));
+        let mut named = Vec::with_capacity(self.feed.buckets.count() + 1);
+        for bucket in self.feed.buckets.all() {
+            let shard = self.load(bucket).await?;
+            let head = shard.head.as_ref().map(|(_, head)| head);
+            named.push(
+                head.filter(|head| *head.log == *id.0)
+                    .map(|head| Offset(head.next_offset)),
+            );
             shards.push(shard);
         }
         let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
@@ -151,7 +156,6 @@ impl FeedMerger {
             None => None,
         };
         let mut taken = None;
-        let mut cuts_next = ends.last().map_or(0, |(_, ends)| ends.low.0);
         if let Some((_, cuts)) = &cuts {
             admit(
                 self.lineage,
@@ -164,11 +168,16 @@ impl FeedMerger {
                     shard.settle(*d);
                 }
             }
-            if *cuts.log == *id.0 {
-                cuts_next = cuts.next_offset.max(cuts_next);
-            }
         }
-        from.push((Partition::Cuts, Offset(cuts_next)));
+        let of_log = cuts.as_ref().filter(|(_, cuts)| *cuts.log == *id.0);
+        named.push(of_log.map(|(_, cuts)| Offset(cuts.next_offset)));
+        // Asked after the heads were read: they are not beyond it unless the log has lost its end.
+        let ends = self.log.ends(&self.feed.name).await?;
+        let from = onair_log::places(&ends, &named);
+        for (shard, (_, next)) in shards.iter_mut().zip(&from) {
+            shard.next_offset = next.0;
+        }
+        let cuts_next = from.last().map_or(0, |(_, next)| next.0);
         let follower = self.log.follow(&self.feed.name, &from).await?;
         Ok(Run {
             id,
@@ -181,7 +190,7 @@ impl FeedMerger {
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
-            cleaned_at: Instant::now(),
+            clean_at: Instant::now(),
         })
     }
 
@@ -194,7 +203,6 @@ impl FeedMerger {
             return Ok(shard);
         };
         let head = Head::from_bytes(&self.feed.name, &cell.value)?;
-        let claim = head.state.d;
         let fault = match head::load_bucket(&*self.store, &self.feed.name, &head).await {
             Ok(loaded) => match shard.load(cell.token, head.clone(), loaded) {
                 Ok(()) => None,
@@ -209,10 +217,7 @@ impl FeedMerger {
         };
         if let Some(fault) = fault {
             warn!(feed = %self.feed.name, %bucket, fault, "a base shard is damaged; the reader is asked to state it again");
-            shard = Shard::new();
-            shard.head = Some((cell.token, head));
-            shard.state.claim(claim);
-            shard.forked = true;
+            shard = Shard::damaged(cell.token, head);
         }
         Ok(shard)
     }
@@ -293,19 +298,10 @@ impl FeedMerger {
         let feed = &self.feed.name;
         let (base, deltas) = match plan {
             Plan::Nothing => return Ok(()),
-            Plan::Restate => (
-                head::write_base(
-                    &*self.store,
-                    feed,
-                    shard.state.d,
-                    shard.sum(),
-                    shard.rows().iter(),
-                )
-                .await?,
-                Vec::new(),
-            ),
-            Plan::Rebase => {
-                failpoint("base rewrite");
+            Plan::Restate | Plan::Rebase => {
+                if matches!(plan, Plan::Rebase) {
+                    failpoint("base rewrite");
+                }
                 let (d, sum, rows) = shard.settled();
                 let base = head::write_base(&*self.store, feed, d, sum, rows.iter()).await?;
                 let later = shard.unsettled();
@@ -338,23 +334,21 @@ impl FeedMerger {
             }
         };
         failpoint("fold");
-        let mut next = shard.next_head(self.lineage, &run.id.0, base, deltas);
-        if run
-            .cuts
-            .as_ref()
-            .is_some_and(|(_, cuts)| cuts.cut.epoch() == next.state.epoch)
-        {
-            next.old = None;
-        }
+        let needed = run.cuts.as_ref().and_then(|(_, cuts)| {
+            let mut named = cuts.cut.touched.iter();
+            named.find(|(of, _)| *of == bucket).map(|(_, d)| *d)
+        });
+        let next = shard.next_head((self.lineage, &run.id), needed, base, deltas);
         let key = CellKey::Head(Arc::clone(feed), bucket);
         let expect = shard.head.as_ref().map(|(token, _)| *token);
+        if let Some((_, before)) = &shard.head {
+            self.history().supersede(bucket, before, &next).await?;
+        }
         match move_cell(&*self.store, &key, expect, next.to_bytes()).await? {
             Moved::Won(token) => {
-                let before = shard.head.take().map(|(_, head)| head);
                 let offset = next.next_offset;
                 debug!(feed = %feed, %bucket, d = %next.state.d, deltas = next.deltas.len(), ?plan, "head moved");
-                self.supersede(bucket, before.as_ref(), &next).await?;
-                run.shards[bucket.index()].moved(token, next);
+                shard.moved(token, next);
                 self.log
                     .release(feed, Partition::Bucket(bucket), Offset(offset));
                 self.status.folded(feed);
@@ -362,48 +356,6 @@ impl FeedMerger {
             }
             Moved::Lost(_) => Err(Trouble::Overtaken(bucket)),
         }
-    }
-
-    /// Enters segments that the new head does not name any more in the history index, to be deleted after the window.
-    async fn supersede(
-        &self,
-        bucket: Bucket,
-        before: Option<&Head>,
-        after: &Head,
-    ) -> Result<(), Trouble> {
-        let Some(before) = before else { return Ok(()) };
-        let gone: Vec<SegmentRef> = before
-            .segments()
-            .filter(|held| after.segments().all(|named| named.id != held.id))
-            .copied()
-            .collect();
-        for segment in gone {
-            let base = segment.id == before.base.id
-                || before
-                    .old
-                    .as_ref()
-                    .is_some_and(|(old, _)| old.id == segment.id);
-            let superseded = v1::Superseded {
-                bucket: u32::from(bucket.get()),
-                segment: Some(head::segment_to_wire(&segment)),
-                base,
-            };
-            self.history(v1::history_entry::Entry::Superseded(superseded))
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn history(&self, entry: v1::history_entry::Entry) -> Result<(), Trouble> {
-        let value = v1::HistoryEntry { entry: Some(entry) }
-            .encode_to_vec()
-            .into();
-        let line = HistoryLine {
-            at: clock::now(),
-            id: random_id(),
-            value,
-        };
-        Ok(self.store.write_history(&self.feed.name, line).await?)
     }
 
     /// Moves the cuts head to the newest full cut that every head has passed.
@@ -465,10 +417,7 @@ impl FeedMerger {
             .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
         if due || new_epoch {
             run.history_at = Some(Instant::now());
-            self.history(v1::history_entry::Entry::Cut(convert::cut_to_wire(
-                &next.cut,
-            )))
-            .await?;
+            self.history().cut(&next.cut).await?;
         }
         run.cuts = Some((token, next));
         Ok(())
@@ -507,49 +456,22 @@ impl FeedMerger {
         Ok(())
     }
 
-    /// Deletes segments and history lines that are older than the window, by key.
+    /// Works off the history index, a page a tick.
     async fn clean(&self, run: &mut Run) -> Result<(), Trouble> {
-        let every = (self.settings.history_window / 100).min(std::time::Duration::from_secs(600));
-        if run.cleaned_at.elapsed() < every {
+        if run.clean_at > Instant::now() {
             return Ok(());
         }
-        run.cleaned_at = Instant::now();
-        let window = i64::try_from(self.settings.history_window.as_micros()).unwrap_or(i64::MAX);
-        let to = clock::now().saturating_sub(window);
-        self.clean_lines(&run.shards, to).await?;
+        if self.history().clean().await? == Cleaned::All {
+            run.clean_at = Instant::now() + self.history().clean_every();
+        }
         Ok(())
     }
 
-    async fn clean_lines(&self, shards: &[Shard], to: i64) -> Result<(), Trouble> {
-        let lines = self
-            .store
-            .history(&self.feed.name, 0, to, CLEAN_MAX)
-            .await?;
-        let mut gone = Vec::with_capacity(lines.len());
-        for line in lines {
-            if let Ok(v1::HistoryEntry {
-                entry: Some(v1::history_entry::Entry::Superseded(old)),
-            }) = v1::HistoryEntry::decode(line.value)
-                && let Some(segment) = old
-                    .segment
-                    .and_then(|segment| head::segment_from_wire(segment).ok())
-            {
-                let named = shards.iter().filter_map(|shard| shard.head.as_ref());
-                assert!(
-                    !named
-                        .flat_map(|(_, head)| head.segments())
-                        .any(|held| held.id == segment.id),
-                    "a segment that a head names is never deleted"
-                );
-                self.store
-                    .delete_segment(&self.feed.name, segment.id, segment.parts)
-                    .await?;
-            }
-            gone.push((line.at, line.id));
+    fn history(&self) -> History {
+        History {
+            feed: Arc::clone(&self.feed.name),
+            store: Arc::clone(&self.store),
+            window: self.settings.history_window,
         }
-        if !gone.is_empty() {
-            self.store.delete_history(&self.feed.name, &gone).await?;
-        }
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 mod feed;
+mod history;
 mod shard;
 pub mod status;
 #[cfg(test)]

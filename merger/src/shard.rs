@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use onair_log::LogId;
 use onair_model::assembly::{Loaded, apply};
 use onair_model::fold::{Fork, Outcome, fold, replay, sum_of};
 use onair_model::parts::Parts;
@@ -10,7 +11,7 @@ use onair_model::{
     Body, BucketState, Commit, Digest, Event, Key, Lineage, Record, Row, Rows, Sum, Version,
 };
 use onair_store::Token;
-use onair_store::head::{Head, SegmentRef};
+use onair_store::head::{Head, SEGMENTS_MAX, SegmentRef};
 
 /// A bucket that this merger owns.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Shard {
     /// The content did not come from the head by commits: the next head needs a base of its own.
     pub(crate) restated: bool,
     pub(crate) forked: bool,
+    /// What the head names cannot be read.
+    damaged: bool,
     pub(crate) parts: Parts,
     /// Next offset to be read.
     pub(crate) next_offset: u64,
@@ -53,7 +56,7 @@ pub struct Classified {
 pub(crate) enum Plan {
     /// Nothing is new.
     Nothing,
-    /// A base of the newest content and no deltas: it was stated anew.
+    /// A base of the content as it was stated anew, and what came after it as one delta.
     Restate,
     /// A base of the settled content, and what came after it as one delta.
     Rebase,
@@ -86,6 +89,7 @@ impl Shard {
             unsettled: VecDeque::new(),
             restated: false,
             forked: false,
+            damaged: false,
             parts: Parts::default(),
             next_offset: 0,
             source_time: 0,
@@ -132,6 +136,16 @@ impl Shard {
         self.restated = false;
         self.forked = false;
         Ok(())
+    }
+
+    /// A bucket of which the store has a head and not the content: behind the head's claim, until it is stated again.
+    pub(crate) fn damaged(token: Token, head: Head) -> Self {
+        let mut shard = Shard::new();
+        shard.state.claim(head.state.d);
+        shard.head = Some((token, head));
+        shard.forked = true;
+        shard.damaged = true;
+        shard
     }
 
     /// Folds one whole record. A Replace that changed something comes with what it changed.
@@ -224,19 +238,11 @@ impl Shard {
         let share = (deltas + self.fresh_bytes as u64) as f64 / head.base.bytes.max(1) as f64;
         // A tiny base is rewritten only when the number of deltas says so.
         let worth = head.base.bytes + deltas > 64 * 1024;
-        if ((share > delta_share_max && worth) || head.deltas.len() >= deltas_max)
-            && self.settled_at.0 > head.base.d
-        {
+        let full = head.deltas.len() >= deltas_max || head.segments().count() >= SEGMENTS_MAX;
+        if ((share > delta_share_max && worth) || full) && self.settled_at.0 > head.base.d {
             return Plan::Rebase;
         }
-        Plan::Delta {
-            merge: head.deltas.len() >= deltas_max,
-        }
-    }
-
-    /// All rows, to be written as a base.
-    pub(crate) fn rows(&self) -> &Rows<Row> {
-        &self.rows
+        Plan::Delta { merge: full }
     }
 
     /// The settled content with its data version and sum.
@@ -268,25 +274,25 @@ impl Shard {
         }
     }
 
-    /// The head that these segments make.
+    /// The head that these segments make; `needed` is the bucket's data version at the cuts head's cut.
     pub(crate) fn next_head(
         &self,
-        lineage: Lineage,
-        log: &str,
+        (lineage, log): (Lineage, &LogId),
+        needed: Option<Version>,
         base: SegmentRef,
         deltas: Vec<SegmentRef>,
     ) -> Head {
         let last = self.fresh.last();
         let held = self.head.as_ref().map(|(_, head)| head);
         let same_epoch = held.is_some_and(|head| head.state.epoch == self.state.epoch);
-        let old = match held {
-            Some(head) if same_epoch => head.old.clone(),
-            // The newest whole content of an older epoch: what the cuts head may still need.
-            Some(head) => head
-                .old
-                .clone()
-                .or_else(|| Some((head.base, head.deltas.clone()))),
-            None => None,
+        let old = match (held, needed) {
+            // Stated anew, the content does not lead on from the one that the cuts head needs.
+            (Some(head), Some(needed)) if head.base.d <= needed => {
+                let keep = self.restated && !self.damaged;
+                keep.then(|| (head.base, head.deltas.clone()))
+            }
+            (Some(head), Some(_)) => head.old.clone(),
+            _ => None,
         };
         Head {
             lineage,
@@ -301,7 +307,7 @@ impl Shard {
             source_time: self.source_time,
             base,
             deltas,
-            log: log.to_owned(),
+            log: log.0.to_string(),
             next_offset: self.safe_offset(),
             old,
         }
@@ -312,6 +318,7 @@ impl Shard {
         self.fresh.clear();
         self.fresh_bytes = 0;
         self.restated = false;
+        self.damaged = false;
         self.head = Some((token, head));
     }
 }

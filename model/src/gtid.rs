@@ -197,6 +197,26 @@ impl GtidSet {
         }
     }
 
+    /// What of this set no transaction of `others` comes before: of each source the numbers below the first of `others`.
+    /// A server gives its numbers in the binlog's order. A position of MariaDB is its own beginning.
+    #[must_use]
+    pub fn before(&self, others: &GtidSet) -> GtidSet {
+        let (GtidSet::Mysql(mine), GtidSet::Mysql(theirs)) = (self, others) else {
+            return self.clone();
+        };
+        let below = |source, have: &[(u64, u64)]| match theirs
+            .get(source)
+            .and_then(|others| others.first())
+        {
+            Some(&(first, _)) => subtract(have, &[(first, u64::MAX)]),
+            None => have.to_vec(),
+        };
+        let kept = mine
+            .iter()
+            .map(|(source, have)| (*source, below(source, have)));
+        GtidSet::Mysql(kept.filter(|(_, kept)| !kept.is_empty()).collect())
+    }
+
     /// Adds all of `other`. A set of the other kind replaces an empty one and is otherwise left out.
     pub fn union(&mut self, other: &GtidSet) {
         if self.is_empty() {
@@ -536,6 +556,19 @@ mod tests {
         assert!(have.contains(&format!("{A}:t:5").parse().unwrap()));
         assert!(set("0-1-57").contains_set(&set("0-9-56")));
         assert!(!set("0-1-57").contains_set(&set("1-1-1")));
+    }
+
+    #[test]
+    fn before_ends_where_another_source_transaction_begins() {
+        let have = set(&format!("{A}:1-10:12-14:t:5,{B}:1-3"));
+        let begun = have.before(&set(&format!("{A}:11:15,{B}:7")));
+        assert_eq!(begun.to_string(), format!("{A}:1-10:t:5,{B}:1-3"));
+        assert_eq!(
+            have.before(&set(&format!("{B}:1"))),
+            set(&format!("{A}:1-10:12-14:t:5"))
+        );
+        assert_eq!(have.before(&GtidSet::mysql()), have);
+        assert_eq!(set("0-1-57").before(&GtidSet::mariadb()), set("0-1-57"));
     }
 
     proptest! {

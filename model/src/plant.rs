@@ -1,6 +1,8 @@
 //! Planted bugs: places where the proofs can leave a rule out, to see that leaving it out is noticed.
 //!
-//! Without the feature `plant` every question here is a constant `false` and compiles away.
+//! Without the feature `plant` every question here is a constant `false` and compiles away. With it, a test plants a
+//! bug on its thread ([`with`]), and the environment of a process plants one in all of it (`ONAIR_PLANT=name`) or
+//! ends it at a failpoint (`ONAIR_FAILPOINT=name:hits`).
 
 macro_rules! bugs {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -15,6 +17,11 @@ macro_rules! bugs {
             /// Its name on the command line.
             pub const fn name(self) -> &'static str {
                 match self { $(Bug::$name => $text,)* }
+            }
+
+            /// The one of this name.
+            pub fn named(name: &str) -> Option<Bug> {
+                Bug::ALL.iter().copied().find(|bug| bug.name() == name)
             }
         }
     };
@@ -92,19 +99,40 @@ bugs! {
 #[cfg(feature = "plant")]
 mod active {
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{LazyLock, Mutex, PoisonError};
 
     use super::Bug;
 
-    static PROCESS: AtomicU64 = AtomicU64::new(0);
+    /// `ONAIR_PLANT=name`: the bug that this process runs with, from its first question on.
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| {
+        variable("ONAIR_PLANT").map_or(0, |name| match Bug::named(&name) {
+            Some(bug) => mask(&[bug]),
+            None => panic!("ONAIR_PLANT={name}: no bug of that name"),
+        })
+    });
+
+    /// `ONAIR_FAILPOINT=name:hits`: where this process ends as if by `kill -9`, and how many hits are left.
+    static FAIL: LazyLock<Option<(String, Mutex<u32>)>> = LazyLock::new(|| {
+        let text = variable("ONAIR_FAILPOINT")?;
+        match text
+            .rsplit_once(':')
+            .map(|(name, hits)| (name, hits.parse()))
+        {
+            Some((name, Ok(hits))) => Some((name.to_owned(), Mutex::new(hits))),
+            _ => panic!("ONAIR_FAILPOINT={text}: not a name, a colon and a number"),
+        }
+    });
 
     thread_local! {
         static THREAD: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Plants bugs for the whole process.
-    pub fn plant(bugs: &[Bug]) {
-        PROCESS.store(mask(bugs), Ordering::Relaxed);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "not configuration: a test's trigger, absent from real builds"
+    )]
+    fn variable(name: &str) -> Option<String> {
+        std::env::var(name).ok()
     }
 
     /// Runs `f` with bugs planted on this thread.
@@ -115,20 +143,11 @@ mod active {
         result
     }
 
-    static FAIL: std::sync::Mutex<Option<(String, u32)>> = std::sync::Mutex::new(None);
-
-    /// Ends the process when the named failpoint is reached for the `hits`th time.
-    pub fn fail_at(name: &str, hits: u32) {
-        if let Ok(mut fail) = FAIL.lock() {
-            *fail = Some((name.to_owned(), hits));
-        }
-    }
-
     pub(super) fn reach(name: &str) {
-        if let Ok(mut fail) = FAIL.lock()
-            && let Some((wanted, hits)) = &mut *fail
+        if let Some((wanted, hits)) = &*FAIL
             && wanted == name
         {
+            let mut hits = hits.lock().unwrap_or_else(PoisonError::into_inner);
             *hits = hits.saturating_sub(1);
             if *hits == 0 {
                 std::process::abort();
@@ -141,12 +160,12 @@ mod active {
     }
 
     pub(super) fn planted(bug: Bug) -> bool {
-        (PROCESS.load(Ordering::Relaxed) | THREAD.get()) & (1 << (bug as u64)) != 0
+        (*PROCESS | THREAD.get()) & (1 << (bug as u64)) != 0
     }
 }
 
 #[cfg(feature = "plant")]
-pub use active::{fail_at, plant, with};
+pub use active::with;
 
 /// A place where a test may end the process as if by `kill -9`.
 #[inline]

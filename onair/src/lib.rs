@@ -4,8 +4,6 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exit;
-#[cfg(feature = "plant")]
-mod fail;
 pub mod json;
 mod logging;
 mod output;
@@ -28,8 +26,6 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ONAIR_C
 
 /// Runs the command line; its exit code.
 pub fn main() -> ExitCode {
-    #[cfg(feature = "plant")]
-    fail::arm();
     let cli = Cli::parse();
     // Two crates bring a provider each; the one of ours is chosen before anybody asks. It cannot be set twice.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -128,11 +128,7 @@ impl Worker {
 
     async fn begin(&self, assembly: &mut Assembly) -> Result<Run, Trouble> {
         let id = self.log.open(&self.feed.log_layout()).await?;
-        let ends = self.log.ends(&self.feed.name).await?;
-        let mut from: Vec<(Partition, Offset)> = ends
-            .iter()
-            .map(|(partition, ends)| (*partition, ends.low))
-            .collect();
+        let mut named = vec![None; self.feed.buckets.count() + 1];
         let mut heads = Vec::with_capacity(self.feed.buckets.count());
         for bucket in self.feed.buckets.all() {
             let key = CellKey::Head(Arc::clone(&self.feed.name), bucket);
@@ -144,10 +140,8 @@ impl Worker {
         let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
         if let Some(cell) = self.store.cell(&key).await? {
             let cuts = CutsHead::from_bytes(&self.feed.name, &cell.value)?;
-            if *cuts.log == *id.0
-                && let Some(slot) = from.last_mut()
-            {
-                slot.1 = Offset(cuts.next_offset).max(slot.1);
+            if *cuts.log == *id.0 {
+                named[self.feed.buckets.count()] = Some(Offset(cuts.next_offset));
             }
             assembly.cut(&cuts.cut);
             if assembly.published().is_none() {
@@ -155,10 +149,11 @@ impl Worker {
             }
         }
         for (bucket, head) in &heads {
-            if let Some(next) = self.load_head(assembly, *bucket, head, &id).await? {
-                from[bucket.index()].1 = next.max(from[bucket.index()].1);
-            }
+            named[bucket.index()] = self.load_head(assembly, *bucket, head, &id).await?;
         }
+        // Asked after the heads were read: they are not beyond it unless the log has lost its end.
+        let ends = self.log.ends(&self.feed.name).await?;
+        let from = onair_log::places(&ends, &named);
         let follower = self.log.follow(&self.feed.name, &from).await?;
         let goal = ends
             .iter()
@@ -176,25 +171,29 @@ impl Worker {
         })
     }
 
-    /// Shows the cuts head's cut of an epoch that some heads have left: a server that starts while an epoch opens serves
-    /// what was last proven.
+    /// Shows the cuts head's cut where some heads have left it behind: a server that starts while an epoch opens, or after
+    /// a bucket was stated anew, serves what was last proven.
     async fn show_old(
         &self,
         assembly: &mut Assembly,
         heads: &[(Bucket, Head)],
         cuts: &CutsHead,
     ) -> Result<(), Trouble> {
-        let epoch = cuts.cut.epoch();
-        if heads.iter().all(|(_, head)| head.state.epoch == epoch) {
+        let at = |bucket: Bucket| {
+            let mut named = cuts.cut.touched.iter();
+            named.find(|(of, _)| *of == bucket).map(|(_, d)| *d)
+        };
+        let behind = |bucket, head: &Head| at(bucket).is_some_and(|d| head.base.d > d);
+        if !heads.iter().any(|(bucket, head)| behind(*bucket, head)) {
             return Ok(());
         }
         for (bucket, head) in heads {
-            let loaded = if head.state.epoch > epoch {
+            let loaded = if behind(*bucket, head) {
                 head::load_old(&*self.store, &self.feed.name, head).await?
             } else {
                 Some(head::load_bucket(&*self.store, &self.feed.name, head).await?)
             };
-            if let Some(loaded) = loaded.filter(|loaded| loaded.state.epoch == epoch) {
+            if let Some(loaded) = loaded {
                 self.take_loaded(assembly, *bucket, loaded);
             }
         }
@@ -339,25 +338,22 @@ impl Worker {
         }
         run.behind = Some(Instant::now());
         let mut moved = false;
-        let ends = self.log.ends(&self.feed.name).await?;
+        let mut named: Vec<Option<Offset>> = run.next.iter().copied().map(Some).collect();
         for (bucket, _) in &stopped {
             let before = assembly.bucket(*bucket).d;
             let next = self.load(assembly, *bucket, &run.id).await?;
             if assembly.bucket(*bucket).d > before {
                 info!(feed = %self.feed.name, %bucket, "healed from its head");
-                let low = ends[bucket.index()].1.low;
-                run.next[bucket.index()] = next.unwrap_or(low).max(low);
+                named[bucket.index()] = next;
                 run.parts[bucket.index()] = Parts::default();
                 moved = true;
             }
         }
         self.state.stopped(stopped);
         if moved {
-            let from: Vec<(Partition, Offset)> = ends
-                .iter()
-                .map(|(partition, _)| *partition)
-                .zip(run.next.iter().copied())
-                .collect();
+            let ends = self.log.ends(&self.feed.name).await?;
+            let from = onair_log::places(&ends, &named);
+            run.next = from.iter().map(|(_, offset)| *offset).collect();
             run.follower = self.log.follow(&self.feed.name, &from).await?;
         }
         Ok(())

@@ -22,6 +22,10 @@ const LEVEL: i32 = 1;
 /// when nothing can be compressed.
 const PART_TARGET: usize = PART_MAX - 16 * 1024;
 
+/// A head that names this many segments gets no more before some are merged: with the longest ids, GTID and log name it
+/// then fits a cell, the two epochs of a change together.
+pub const SEGMENTS_MAX: usize = 48;
+
 /// A bucket's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -43,7 +47,8 @@ pub struct Head {
     pub log: String,
     /// The next offset to read.
     pub next_offset: u64,
-    /// Base and deltas of the epoch before, kept until the cuts head is in this one.
+    /// Base and deltas from before the content was stated anew (another epoch, a Replace), kept until the cuts head has
+    /// passed the base that came then.
     pub old: Option<(SegmentRef, Vec<SegmentRef>)>,
 }
 
@@ -370,7 +375,7 @@ pub async fn load_bucket(
     })
 }
 
-/// Reads the content of the epoch before, while the head still names it: what the cuts head may need.
+/// Reads the content from before it was stated anew, while the head still names it: what the cuts head may need.
 pub async fn load_old(
     store: &dyn ShardStore,
     feed: &Arc<str>,
@@ -467,4 +472,53 @@ pub fn segment_from_wire(wire: v1::SegmentRef) -> Result<SegmentRef, ConvertErro
         },
         prev: convert::version(wire.prev)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CELL_MAX;
+    use onair_model::Epoch;
+
+    #[test]
+    fn the_longest_head_fits_a_cell() {
+        let last = Version::from_u64(u64::MAX >> 1).unwrap();
+        let sum = Sum {
+            digest: Digest::new(u128::MAX),
+            count: u64::from(u32::MAX),
+        };
+        let segment = SegmentRef {
+            id: SegmentId(u128::MAX),
+            parts: 100_000,
+            bytes: u64::from(u32::MAX),
+            d: last,
+            sum,
+            prev: last,
+        };
+        let tag = "t".repeat(32);
+        let gtid = format!("ffffffff-ffff-ffff-ffff-ffffffffffff:{tag}:{}", i64::MAX);
+        // An epoch change when the old head was full: a new base, and one delta before the next merge.
+        let head = Head {
+            lineage: Lineage::new(u128::MAX),
+            state: BucketState {
+                epoch: Epoch::new((1 << 20) - 1).unwrap(),
+                d: last,
+                through: last,
+                digest: sum.digest,
+                count: sum.count,
+                claimed: last,
+            },
+            gtid: Some(gtid.parse().unwrap()),
+            commit_time: i64::MIN,
+            source_time: i64::MIN,
+            base: segment,
+            deltas: vec![segment],
+            log: "l".repeat(100),
+            next_offset: u64::MAX,
+            old: Some((segment, vec![segment; SEGMENTS_MAX - 1])),
+        };
+        let bytes = head.to_bytes();
+        assert!(bytes.len() <= CELL_MAX, "{}", bytes.len());
+        assert_eq!(Head::from_bytes(&"rooms".into(), &bytes).unwrap(), head);
+    }
 }

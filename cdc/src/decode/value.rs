@@ -2,6 +2,7 @@
 //!
 //! Formats: MySQL's `my_time.cc` and `decimal.cc` (`bin2decimal`), `log_event.cc` for the rest.
 
+use onair_model::plant::{Bug, planted};
 use onair_model::value::{DateTime, Decimal, Value};
 
 use super::bytes::{int_le, uint_be, uint_le};
@@ -16,6 +17,7 @@ pub(super) struct BadValue;
 pub(super) fn value(wire: Wire, unsigned: bool, raw: &[u8]) -> Result<Value<'_>, BadValue> {
     Ok(match wire {
         Wire::Int(_) if unsigned => Value::UInt(uint_le(raw)),
+        Wire::Int(_) if planted(Bug::SignLost) => Value::Int(uint_le(raw) as i64),
         Wire::Int(_) => Value::Int(int_le(raw)),
         Wire::Char { .. }
         | Wire::VarChar { .. }

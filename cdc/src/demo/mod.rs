@@ -66,6 +66,7 @@ impl Source for DemoSource {
             version: event::VERSION.into(),
             metadata: RowMetadata::Full,
             executed: state.executed().clone(),
+            in_flight: state.owned(),
             purged: state.binlog.purged().clone(),
         })
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use onair_model::GtidSet;
 
 use super::connect::Session;
+use super::gtid;
 use crate::source::{Dialect, Identity, RowMetadata, SourceError};
 
 /// The variables that tell servers apart, and those that every start needs.
@@ -73,20 +74,21 @@ pub(super) async fn identity(
     session: &mut Session,
     server: &Server,
 ) -> Result<Identity, SourceError> {
-    let (executed, purged) = match server.dialect {
+    let (executed, in_flight, purged) = match server.dialect {
         Dialect::Mysql => {
             let (executed, purged): (String, String) = session
                 .one("SELECT @@global.gtid_executed, @@global.gtid_purged")
                 .await?;
-            (
-                gtid_set(session, Dialect::Mysql, &executed)?,
-                gtid_set(session, Dialect::Mysql, &purged)?,
-            )
+            let executed = gtid_set(session, Dialect::Mysql, &executed)?;
+            let in_flight = assigned(session).await?.minus(&executed);
+            let purged = gtid_set(session, Dialect::Mysql, &purged)?;
+            (executed, in_flight, purged)
         }
         Dialect::Mariadb => {
             let executed: String = session.one("SELECT @@global.gtid_binlog_pos").await?;
             (
                 gtid_set(session, Dialect::Mariadb, &executed)?,
+                GtidSet::mariadb(),
                 GtidSet::mariadb(),
             )
         }
@@ -101,8 +103,24 @@ pub(super) async fn identity(
             false => RowMetadata::Minimal,
         },
         executed,
+        in_flight,
         purged,
     })
+}
+
+/// Every transaction of MySQL that has its GTID: what the binlog may show and what a SELECT may have seen before this.
+/// A commit is shown and visible before it counts as executed, but until then it is owned. Owned must be asked first,
+/// or one could move from one to the other unseen.
+pub(super) async fn assigned(session: &mut Session) -> Result<GtidSet, SourceError> {
+    let owned: String = session.one("SELECT @@global.gtid_owned").await?;
+    let executed: String = session.one("SELECT @@global.gtid_executed").await?;
+    let mut assigned = gtid_set(session, Dialect::Mysql, &executed)?;
+    let owned = gtid::owned(&owned).ok_or_else(|| SourceError::Damaged {
+        at: session.address().to_string(),
+        reason: format!("@@gtid_owned cannot be read: {owned:?}"),
+    })?;
+    assigned.union(&owned);
+    Ok(assigned)
 }
 
 /// The server that a connection reached, as [`Identity::server`] names it.

@@ -81,7 +81,7 @@ pub(super) async fn scan(
         scanned.high.union(&read.view);
     }
     if dialect == Dialect::Mysql {
-        scanned.high.union(&mysql::high(&mut planner).await?);
+        scanned.high.union(&server::assigned(&mut planner).await?);
     }
     planner.leave().await;
     Ok(scanned)

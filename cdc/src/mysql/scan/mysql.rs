@@ -5,9 +5,8 @@ use onair_model::GtidSet;
 use tokio::time::{Duration, Instant};
 
 use crate::mysql::connect::Session;
-use crate::mysql::gtid;
-use crate::mysql::server::gtid_set;
-use crate::source::{Dialect, SourceError};
+
+use crate::source::SourceError;
 
 /// One question; the server sleeps meanwhile.
 const ASK_SECONDS: u64 = 5;
@@ -43,18 +42,4 @@ pub(super) async fn wait_for(
             });
         }
     }
-}
-
-/// Everything that a SELECT before this may have seen: a commit is visible before it counts as executed, but
-/// until then it is owned. Owned must be asked first, or one could move from one to the other unseen.
-pub(super) async fn high(session: &mut Session) -> Result<GtidSet, SourceError> {
-    let owned: String = session.one("SELECT @@global.gtid_owned").await?;
-    let executed: String = session.one("SELECT @@global.gtid_executed").await?;
-    let mut high = gtid_set(session, Dialect::Mysql, &executed)?;
-    let owned = gtid::owned(&owned).ok_or_else(|| SourceError::Damaged {
-        at: session.address().to_string(),
-        reason: format!("@@gtid_owned cannot be read: {owned:?}"),
-    })?;
-    high.union(&owned);
-    Ok(high)
 }

@@ -1,0 +1,72 @@
+//! Two mergers on the same buckets: only one can win each move, and the other does no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onair_log::EventLog;
+use onair_log::testing::{Opening, Workload, append};
+
+use crate::support::World;
+
+#[tokio::test(start_paused = true)]
+async fn two_mergers_do_what_one_does() {
+    let mut workload = Workload::new(1, 60, 3000);
+    let mut world = World::new(3, workload.rows()).await;
+    world.settings.deltas_max = 3;
+    // The worst case for the loser: what the winner superseded is gone at once.
+    world.settings.history_window = Duration::ZERO;
+    let log: Arc<dyn EventLog> = Arc::clone(&world.log) as _;
+    let one = world.start();
+    let other = world.start();
+    for round in 0..60 {
+        if round == 30 {
+            let drift = workload.writes();
+            let opening = Opening {
+                drift,
+                ..Opening::default()
+            };
+            append(&*log, world.writer.open_epoch(opening)).await;
+            world.writer.acknowledge();
+        }
+        workload.step(&mut world.writer);
+        world.writer.write(&*log, round % 2 == 0).await;
+        if round % 5 == 0 {
+            world.until_folded().await;
+        }
+    }
+    let version = world.writer.version();
+    world.writer.write(&*log, true).await;
+    world.until_cut(version).await;
+    world.until_folded().await;
+    let overtaken = [&one, &other].map(|merger| merger.feed().folds);
+    assert!(overtaken.iter().all(|folds| *folds > 0), "{overtaken:?}");
+    assert!(one.feed().stopped.is_empty() && other.feed().stopped.is_empty());
+    one.stop().await;
+    other.stop().await;
+    assert_eq!(world.whole_cut().await, Some(version));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merger_that_wakes_up_late_takes_over_from_the_heads() {
+    let mut workload = Workload::new(2, 60, 200);
+    let mut world = World::new(3, workload.rows()).await;
+    let log: Arc<dyn EventLog> = Arc::clone(&world.log) as _;
+    world.settings.fold_interval = Duration::from_secs(100);
+    let sleeper = world.start();
+    world.settings.fold_interval = Duration::from_secs(1);
+    let other = world.start();
+    for _ in 0..200 {
+        workload.step(&mut world.writer);
+        world.writer.write(&*log, true).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let version = world.writer.version();
+    world.until_cut(version).await;
+    other.kill().await;
+    let after = world.touch(&mut workload, onair_model::Bucket::new(0));
+    world.writer.write(&*log, true).await;
+    world.until_cut(after).await;
+    world.until_folded().await;
+    assert_eq!(world.whole_cut().await, Some(after));
+    sleeper.stop().await;
+}

@@ -1,0 +1,214 @@
+//! A merger that is stopped at any point, and started again: the same content, nothing folded twice, nothing left
+//! behind.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use onair_log::EventLog;
+use onair_log::testing::{Opening, Workload, append};
+use onair_proto::v1;
+use onair_store::head::{self, SegmentRef};
+use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
+use prost::Message;
+use tokio::sync::Notify;
+
+use crate::support::{FEED, World};
+
+/// A store of which one call never comes back: the place where its caller is stopped.
+#[derive(Debug)]
+struct Stops {
+    inner: Arc<dyn ShardStore>,
+    /// Writes until then; reads are not counted, nothing differs after them.
+    left: AtomicUsize,
+    /// Whether the last one is done before it hangs.
+    done: bool,
+    reached: Notify,
+}
+
+impl Stops {
+    async fn write<T>(&self, call: impl Future<Output = T> + Send) -> T {
+        match self.left.fetch_sub(1, Ordering::Relaxed) {
+            0 => {
+                if self.done {
+                    call.await;
+                }
+                self.reached.notify_one();
+                // So that what follows it cannot come to pass either.
+                self.left.store(0, Ordering::Relaxed);
+                pending().await
+            }
+            _ => call.await,
+        }
+    }
+}
+
+#[async_trait]
+impl ShardStore for Stops {
+    async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError> {
+        self.inner.cell(key).await
+    }
+
+    async fn cas(
+        &self,
+        key: &CellKey,
+        expect: Option<Token>,
+        new: Option<Cell>,
+    ) -> Result<Cas, StoreError> {
+        self.write(self.inner.cas(key, expect, new)).await
+    }
+
+    async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError> {
+        self.inner.cells(like).await
+    }
+
+    async fn write_segment(
+        &self,
+        feed: &str,
+        id: SegmentId,
+        parts: Vec<Bytes>,
+    ) -> Result<(), StoreError> {
+        self.write(self.inner.write_segment(feed, id, parts)).await
+    }
+
+    async fn read_segment(
+        &self,
+        feed: &str,
+        id: SegmentId,
+        parts: u32,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        self.inner.read_segment(feed, id, parts).await
+    }
+
+    async fn delete_segment(
+        &self,
+        feed: &str,
+        id: SegmentId,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.write(self.inner.delete_segment(feed, id, parts)).await
+    }
+
+    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
+        self.write(self.inner.write_history(feed, line)).await
+    }
+
+    async fn history(
+        &self,
+        feed: &str,
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<HistoryLine>, StoreError> {
+        self.inner.history(feed, from, to, limit).await
+    }
+
+    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
+        self.write(self.inner.delete_history(feed, lines)).await
+    }
+}
+
+/// Every segment that a head names or the index has.
+async fn known(world: &World) -> BTreeMap<SegmentId, SegmentRef> {
+    let mut known = BTreeMap::new();
+    for bucket in world.buckets().all() {
+        let head = world.head(bucket).await;
+        let segments = head.iter().flat_map(head::Head::segments);
+        known.extend(segments.map(|segment| (segment.id, *segment)));
+    }
+    let lines = world.store.history(FEED, 0, i64::MAX, 10_000).await;
+    for line in lines.unwrap() {
+        let entry = v1::HistoryEntry::decode(line.value).unwrap().entry;
+        if let Some(v1::history_entry::Entry::Superseded(old)) = entry {
+            let segment = head::segment_from_wire(old.segment.unwrap()).unwrap();
+            known.insert(segment.id, segment);
+        }
+    }
+    known
+}
+
+const STEPS: usize = 9;
+
+/// The same short life each time, in which everything happens that a merger writes: first bases, deltas, merged
+/// deltas, bases written anew, cuts heads, an epoch with Replace and Carry.
+async fn live(world: &mut World, stops: &Arc<Stops>) -> bool {
+    let mut workload = Workload::new(9, 30, 3000);
+    let log: Arc<dyn EventLog> = Arc::clone(&world.log) as _;
+    let mut merger =
+        Some(world.start_on(Arc::clone(&log), Arc::clone(stops) as Arc<dyn ShardStore>));
+    let mut seen = BTreeMap::new();
+    let mut killed = false;
+    for step in 0..STEPS {
+        if step == 5 {
+            let drift = workload.writes();
+            let opening = Opening {
+                drift,
+                ..Opening::default()
+            };
+            append(&*log, world.writer.open_epoch(opening)).await;
+            world.writer.acknowledge();
+        } else {
+            let writes = workload.writes();
+            world.writer.commit(writes);
+            let full = step % 3 != 1 || step + 1 == STEPS;
+            world.writer.write(&*log, full).await;
+        }
+        let folded = async {
+            world.until_folded().await;
+            if step + 1 == STEPS {
+                world.until_cut(world.writer.version()).await;
+            }
+        };
+        let stopped = tokio::select! {
+            biased;
+            () = stops.reached.notified(), if !killed => true,
+            () = folded => false,
+        };
+        if stopped {
+            killed = true;
+            merger.take().unwrap().kill().await;
+            seen.extend(known(world).await);
+            world.whole_cut().await;
+            merger = Some(world.start());
+            world.until_folded().await;
+        }
+        seen.extend(known(world).await);
+    }
+    let version = world.writer.version();
+    world.until_cut(version).await;
+    assert_eq!(world.whole_cut().await, Some(version));
+    let known = known(world).await;
+    for (id, segment) in seen {
+        assert!(known.contains_key(&id), "left behind: {segment:?}");
+    }
+    merger.unwrap().stop().await;
+    killed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merger_stopped_at_any_write_goes_on_as_if_it_had_not_been() {
+    let mut stopped = 0;
+    'points: for point in 0.. {
+        for done in [false, true] {
+            let mut world = World::new(2, Workload::new(8, 30, 3000).rows()).await;
+            world.settings.deltas_max = 2;
+            world.settings.delta_share_max = 0.25;
+            println!("stopped at write {point}, done: {done}");
+            let stops = Arc::new(Stops {
+                inner: Arc::clone(&world.store) as _,
+                left: AtomicUsize::new(point),
+                done,
+                reached: Notify::new(),
+            });
+            if !live(&mut world, &stops).await {
+                break 'points;
+            }
+            stopped += 1;
+        }
+    }
+    println!("stopped at {stopped} points");
+    assert!(stopped > 60, "{stopped}");
+}
