@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::assemble::{AssembleError, Assembler};
 use crate::bind::{BindError, FieldNumbers, bind};
+use crate::clock;
 use crate::config::ReaderConfig;
 use crate::feed::Feed;
 use crate::resume::{self, Cause, Past, ReplayError};
@@ -460,6 +461,7 @@ impl Reader {
             lost_tail: checkpoint.lost_tail,
             feeds,
         });
+        sequence.attest(clock::not_ahead(checkpoint.commit_time));
         let (from, expected) = resume::rewind(checkpoint, &common.now.purged);
         let mut stream = self
             .stream(common, &from)

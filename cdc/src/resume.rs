@@ -13,6 +13,7 @@ use onair_store::checkpoint::{Checkpoint, EpochState, Fingerprint};
 
 use crate::barrier::Barrier;
 use crate::change::{Step, Transaction};
+use crate::clock;
 use crate::sequence::{EpochFull, Sequence};
 use crate::source::Identity;
 use crate::stream::{Stream, StreamError};
@@ -352,6 +353,7 @@ pub async fn replay(
         match next(stream).await? {
             Step::Transaction(transaction) => {
                 remember(prints, &transaction);
+                sequence.attest(clock::not_ahead(transaction.commit_time));
                 if let Err(full) = sequence.transaction(transaction) {
                     return epoch(full.into());
                 }

@@ -261,6 +261,8 @@ impl<'a> Steady<'a> {
                     }
                 }
                 self.sequence
+                    .attest(clock::not_ahead(transaction.commit_time));
+                self.sequence
                     .transaction(transaction)
                     .map_err(|full| Ended::Epoch(full.into()))
             }
