@@ -2,6 +2,8 @@
 
 use onair_model::{Gtid, Key, Row};
 
+use crate::barrier::Barrier;
+
 /// What one transaction did to one key of one feed, net: the live row before and after it.
 /// `None` is "not live". Never both `None`, never equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +39,8 @@ pub enum Step {
     Barrier {
         /// The transaction that caused it.
         gtid: Option<Gtid>,
-        /// What happened, to which table, for logs and status.
-        reason: String,
+        /// What happened, to which table.
+        reason: Barrier,
     },
     /// The source says that nothing else is to be had now, and its time (microseconds since 1970, if it gave one).
     Heartbeat,

@@ -14,3 +14,8 @@ pub(crate) fn unix_micros() -> i64 {
             i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
         })
 }
+
+/// A time of the source's clock, but no later than ours says that it is.
+pub(crate) fn not_ahead(source_time: i64) -> i64 {
+    source_time.min(unix_micros())
+}

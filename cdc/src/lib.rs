@@ -4,6 +4,7 @@
 //! (before and after against `live_when`) -> `sequence` (version, chain, digest) -> the log.
 
 pub mod assemble;
+pub mod barrier;
 pub mod bind;
 pub mod change;
 mod chores;
@@ -27,3 +28,5 @@ pub mod source;
 pub mod status;
 mod steady;
 pub mod stream;
+#[cfg(test)]
+mod texts;

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::assemble::{AssembleError, Assembler};
 use crate::bind::{BindError, FieldNumbers, bind};
+use crate::clock;
 use crate::config::ReaderConfig;
 use crate::feed::Feed;
 use crate::resume::{self, Cause, Past, ReplayError};
@@ -122,7 +123,7 @@ impl From<LogError> for Ended {
 impl From<SourceError> for Ended {
     fn from(error: SourceError) -> Self {
         match error {
-            SourceError::Purged { .. } => Ended::Epoch(Cause::new(error.to_string())),
+            SourceError::Purged { .. } => Ended::Epoch(Cause::PurgedAtSource(error.to_string())),
             error if error.is_final() => Ended::Final(error.into()),
             error => Ended::Retry(error.to_string()),
         }
@@ -143,7 +144,9 @@ impl From<ScanError> for Ended {
     fn from(error: ScanError) -> Self {
         match error {
             ScanError::Source(error) => error.into(),
-            error @ ScanError::Misfit { .. } => Ended::Epoch(Cause::new(error.to_string())),
+            error @ ScanError::Misfit { .. } => {
+                Ended::Epoch(Cause::AlteredInScan(error.to_string()))
+            }
         }
     }
 }
@@ -227,7 +230,7 @@ impl Reader {
                     return Err(error);
                 }
                 Ended::Epoch(next) => {
-                    warn!(reason = %next.reason, lost_tail = next.lost_tail, "the epoch is over");
+                    warn!(reason = %next, lost_tail = next.lost_tail(), "the epoch is over");
                     cause = Some(next);
                 }
                 Ended::LeaseLost => warn!("another reader holds the lease now"),
@@ -335,7 +338,7 @@ impl Reader {
         let checkpoint = checkpoint::read::<Checkpoint>(&*self.store, &key).await?;
         let key = CellKey::Epoch(Arc::clone(&self.config.source));
         let epoch = checkpoint::read::<EpochState>(&*self.store, &key).await?;
-        let barrier = cause.as_ref().and_then(|cause| cause.delivered.as_ref());
+        let barrier = cause.as_ref().and_then(Cause::delivered);
         let shown = taken.iter().flatten().map(|taken| &*taken.executed);
         let delivered: Vec<&GtidSet> = shown.chain(barrier).collect();
         let now = self.identity(&delivered).await?;
@@ -354,10 +357,8 @@ impl Reader {
             plan,
         };
         let judged = match cause {
-            Some(mut cause) => {
-                cause.lost_tail |= lost_tail;
-                Err(cause)
-            }
+            Some(cause) if lost_tail => Err(cause.with_loss()),
+            Some(cause) => Err(cause),
             None => resume::judge(past, &common.now).cloned(),
         };
         let cause = match judged {
@@ -372,13 +373,13 @@ impl Reader {
                     });
                 }
                 // It is to begin after what was just read.
-                Err(ReplayError::Epoch(cause)) if cause.delivered.is_some() => {
+                Err(ReplayError::Epoch(cause)) if cause.delivered().is_some() => {
                     return Err(Ended::Epoch(cause));
                 }
                 Err(ReplayError::Epoch(cause)) => cause,
                 Err(ReplayError::Stream(StreamError::Source(
                     error @ SourceError::Purged { .. },
-                ))) => Cause::new(error.to_string()),
+                ))) => Cause::PurgedAtSource(error.to_string()),
                 Err(ReplayError::Stream(error)) => return Err(error.into()),
             },
             Err(cause) => cause,
@@ -438,9 +439,7 @@ impl Reader {
         });
         let Some(feeds) = marks.collect::<Option<Vec<_>>>() else {
             // The plan's hash has the feeds in it: only a damaged checkpoint comes here.
-            return Err(ReplayError::Epoch(Cause::new(
-                "the checkpoint does not know every feed",
-            )));
+            return Err(ReplayError::Epoch(Cause::PartialCheckpoint));
         };
         let mut sequence = Sequence::new(Begin {
             lineage: self.lineage,
@@ -451,6 +450,7 @@ impl Reader {
             lost_tail: checkpoint.lost_tail,
             feeds,
         });
+        sequence.attest(clock::not_ahead(checkpoint.commit_time));
         let (from, expected) = resume::rewind(checkpoint, &common.now.purged);
         let mut stream = self
             .stream(common, &from)
@@ -487,7 +487,7 @@ impl Reader {
         burned: Option<Held<EpochState>>,
         cause: Cause,
     ) -> Result<Begun, Ended> {
-        self.say(Phase::Opening, &cause.reason);
+        self.say(Phase::Opening, &cause.to_string());
         let mut highest = burned.as_ref().map_or(Epoch::NONE, |held| held.value.epoch);
         for taken in common.taken.iter().flatten() {
             highest = highest.max(taken.version.epoch());
@@ -511,11 +511,11 @@ impl Reader {
             server: common.now.server.clone(),
             executed: from.clone(),
             plan: common.plan,
-            reason: cause.reason.clone(),
+            reason: cause.to_string(),
         };
         burn(&*self.store, &self.config.source, burned.as_ref(), &state).await?;
         onair_model::plant::failpoint("epoch opening");
-        info!(%epoch, reason = %cause.reason, lost_tail = cause.lost_tail, "an epoch is opened");
+        info!(%epoch, reason = %cause, lost_tail = cause.lost_tail(), "an epoch is opened");
         self.status.send_modify(|status| status.epochs += 1);
         let nothing = BucketMark {
             d: epoch.start(),
@@ -530,7 +530,7 @@ impl Reader {
             version: epoch.start(),
             commit_time: 0,
             executed: from.clone(),
-            lost_tail: cause.lost_tail,
+            lost_tail: cause.lost_tail(),
             feeds: common
                 .feeds
                 .iter()
@@ -592,7 +592,7 @@ impl Reader {
 fn beginning(now: &Identity, cause: &Cause) -> GtidSet {
     let mut from = now.executed.before(&now.in_flight);
     from.union(&now.purged);
-    if let Some(delivered) = cause.delivered.as_ref().filter(|_| !cause.lost_tail) {
+    if let Some(delivered) = cause.delivered() {
         from.union(delivered);
     }
     from

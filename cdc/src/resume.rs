@@ -8,54 +8,162 @@ use std::sync::Arc;
 
 use onair_model::cut::Taken;
 use onair_model::plant::{Bug, planted};
-use onair_model::{Gtid, GtidSet};
+use onair_model::{Epoch, Gtid, GtidSet, Version};
 use onair_store::checkpoint::{Checkpoint, EpochState, Fingerprint};
 
+use crate::barrier::Barrier;
 use crate::change::{Step, Transaction};
-use crate::sequence::Sequence;
+use crate::clock;
+use crate::sequence::{EpochFull, Sequence};
 use crate::source::Identity;
 use crate::stream::{Stream, StreamError};
 
 /// Why the next epoch is opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    /// For logs, status and the epoch's cell.
-    pub reason: String,
-    /// The source no longer has transactions that were produced: what is shown will go back.
-    pub lost_tail: bool,
-    /// Where the stream stood when it came over the stream: the next epoch begins at or after that.
-    pub delivered: Option<GtidSet>,
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// There is no epoch yet.
+    #[error("first start")]
+    FirstStart,
+    /// The server's history ends before what a cut states.
+    #[error("the source no longer has {missing}, which was shown at {version}")]
+    LostShown {
+        /// What it lacks.
+        missing: GtidSet,
+        /// Where it was shown.
+        version: Version,
+    },
+    /// The server's history ends before the checkpoint.
+    #[error("the source no longer has {missing}, which was read")]
+    LostRead {
+        /// What it lacks.
+        missing: GtidSet,
+    },
+    /// The binlog ends before the log does.
+    #[error("the source no longer has transactions that were shown")]
+    LostTail,
+    /// A transaction of the checkpoint is not where it was.
+    #[error("{gtid} is not where it was in the binlog")]
+    Moved {
+        /// The transaction.
+        gtid: Gtid,
+    },
+    /// A GTID names another transaction.
+    #[error("{gtid} is another transaction than it was: its GTID was used again")]
+    ReusedGtid {
+        /// The GTID.
+        gtid: Gtid,
+    },
+    /// What is derived from the binlog is not what was shown.
+    #[error("what was shown at {version} is not what the binlog gives")]
+    OtherContent {
+        /// The version.
+        version: Version,
+    },
+    /// The epoch ended before its first checkpoint.
+    #[error("epoch {epoch} has no checkpoint")]
+    NoCheckpoint {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// A checkpoint that lacks a feed.
+    #[error("the checkpoint does not know every feed")]
+    PartialCheckpoint,
+    /// The log's last cut is of another epoch.
+    #[error("the log is not in epoch {epoch}")]
+    OtherLog {
+        /// The epoch burned last.
+        epoch: Epoch,
+    },
+    /// What decides what a transaction becomes is another.
+    #[error("feeds, columns, predicate or the code that reads them changed")]
+    OtherPlan,
+    /// Another server answers.
+    #[error("the source is another server: {now} in place of {before}")]
+    OtherServer {
+        /// The one that answers.
+        now: String,
+        /// The one of the checkpoint.
+        before: String,
+    },
+    /// The binlog was purged past the checkpoint.
+    #[error("the binlog no longer holds {gone}, which was not read")]
+    Purged {
+        /// What is gone.
+        gone: GtidSet,
+    },
+    /// The server refused to send from the checkpoint on.
+    #[error("{0}")]
+    PurgedAtSource(String),
+    /// A row event does not tell the content of a captured table.
+    #[error("{barrier}")]
+    Barrier {
+        /// What happened.
+        barrier: Barrier,
+        /// Where the stream stood then: the next epoch begins at or after that.
+        delivered: GtidSet,
+    },
+    /// A table was altered while it was scanned.
+    #[error("{0}")]
+    AlteredInScan(String),
+    /// An XA transaction stays prepared.
+    #[error(
+        "an XA transaction stayed prepared for longer than reader.xa_patience; its rows are read again"
+    )]
+    XaStays,
+    /// The second fork in an epoch.
+    #[error("a bucket's chain forked a second time")]
+    SecondFork,
+    /// All versions of the epoch are used.
+    #[error(transparent)]
+    EpochFull(#[from] EpochFull),
+    /// Another cause, and until the epoch was opened the source lost what was shown.
+    #[error("{cause}; and the source no longer has transactions that were shown")]
+    WithLoss {
+        /// What came first.
+        cause: Box<Cause>,
+    },
 }
 
 impl Cause {
-    /// A cause that loses nothing.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Cause {
-            reason: reason.into(),
-            lost_tail: false,
-            delivered: None,
-        }
-    }
-
     /// A barrier that came after `executed` was delivered.
-    pub fn barrier(reason: String, executed: &GtidSet, gtid: Option<Gtid>) -> Self {
+    pub fn barrier(barrier: Barrier, executed: &GtidSet, gtid: Option<Gtid>) -> Self {
         let mut delivered = executed.clone();
         if let Some(gtid) = gtid {
             delivered.insert(&gtid);
         }
-        Cause {
-            reason,
-            lost_tail: false,
-            delivered: Some(delivered),
+        Cause::Barrier { barrier, delivered }
+    }
+
+    /// The same, and the source has lost what was shown.
+    pub fn with_loss(self) -> Self {
+        match self.lost_tail() {
+            true => self,
+            false => Cause::WithLoss {
+                cause: Box::new(self),
+            },
         }
     }
 
-    fn lost(reason: impl Into<String>) -> Self {
-        Cause {
-            reason: reason.into(),
-            lost_tail: true,
-            delivered: None,
+    /// Where the stream stood when it came over the stream.
+    pub fn delivered(&self) -> Option<&GtidSet> {
+        match self {
+            Cause::Barrier { delivered, .. } => Some(delivered),
+            _ => None,
         }
+    }
+
+    /// Whether the source no longer has transactions that were produced: what is shown will go back.
+    pub fn lost_tail(&self) -> bool {
+        matches!(
+            self,
+            Cause::LostShown { .. }
+                | Cause::LostRead { .. }
+                | Cause::LostTail
+                | Cause::Moved { .. }
+                | Cause::ReusedGtid { .. }
+                | Cause::OtherContent { .. }
+                | Cause::WithLoss { .. }
+        )
     }
 }
 
@@ -75,7 +183,7 @@ pub struct Past<'a> {
 /// Judges without reading the stream whether the epoch can go on.
 pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause> {
     let Some(epoch) = past.epoch else {
-        return Err(Cause::new("first start"));
+        return Err(Cause::FirstStart);
     };
     let shown = past
         .taken
@@ -84,26 +192,20 @@ pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause
         .find(|taken| !now.executed.contains_set(&taken.executed));
     if let Some(taken) = shown {
         let missing = taken.executed.minus(&now.executed);
-        return Err(Cause::lost(format!(
-            "the source no longer has {missing}, which was shown at {}",
-            taken.version
-        )));
+        return Err(Cause::LostShown {
+            missing,
+            version: taken.version,
+        });
     }
     let Some(checkpoint) = past.checkpoint else {
-        return Err(Cause::new(format!(
-            "epoch {} has no checkpoint",
-            epoch.epoch
-        )));
+        return Err(Cause::NoCheckpoint { epoch: epoch.epoch });
     };
     if !now.executed.contains_set(&checkpoint.executed) {
         let missing = checkpoint.executed.minus(&now.executed);
-        return Err(Cause::lost(format!("the source no longer has {missing}")));
+        return Err(Cause::LostRead { missing });
     }
     if checkpoint.version.epoch() != epoch.epoch {
-        return Err(Cause::new(format!(
-            "epoch {} has no checkpoint",
-            epoch.epoch
-        )));
+        return Err(Cause::NoCheckpoint { epoch: epoch.epoch });
     }
     if past
         .taken
@@ -111,27 +213,20 @@ pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause
         .flatten()
         .any(|taken| taken.version.epoch() != epoch.epoch)
     {
-        return Err(Cause::new(format!(
-            "the log is not in epoch {}",
-            epoch.epoch
-        )));
+        return Err(Cause::OtherLog { epoch: epoch.epoch });
     }
     if checkpoint.plan != past.plan {
-        return Err(Cause::new(
-            "feeds, columns, predicate or the code that reads them changed",
-        ));
+        return Err(Cause::OtherPlan);
     }
     if checkpoint.server != now.server {
-        return Err(Cause::new(format!(
-            "the source is another server: {} in place of {}",
-            now.server, checkpoint.server
-        )));
+        return Err(Cause::OtherServer {
+            now: now.server.clone(),
+            before: checkpoint.server.clone(),
+        });
     }
     if !checkpoint.executed.contains_set(&now.purged) {
         let gone = now.purged.minus(&checkpoint.executed);
-        return Err(Cause::new(format!(
-            "the binlog no longer holds {gone}, which was not read"
-        )));
+        return Err(Cause::Purged { gone });
     }
     Ok(checkpoint)
 }
@@ -217,20 +312,14 @@ pub async fn replay(
                 // One comes while the server skips what we have; many mean that it has nothing else.
                 Step::Heartbeat if quiet < HEARTBEATS_MAX => quiet += 1,
                 Step::Barrier { .. } | Step::Heartbeat => {
-                    return epoch(Cause::lost(format!(
-                        "{} is not where it was in the binlog",
-                        print.gtid
-                    )));
+                    return epoch(Cause::Moved { gtid: print.gtid });
                 }
             }
         };
         let Some(found) = found else { continue };
         let same = found.gtid == print.gtid && found.fingerprint == print.crc;
         if !same && !planted(Bug::FingerprintSkipped) {
-            return epoch(Cause::lost(format!(
-                "{} is another transaction than it was: its GTID was used again",
-                print.gtid
-            )));
+            return epoch(Cause::ReusedGtid { gtid: print.gtid });
         }
     }
     loop {
@@ -246,10 +335,9 @@ pub async fn replay(
                 && sum.count == taken.count
                 && sequence.gtid(feed) == taken.gtid;
             if !same && !planted(Bug::FingerprintSkipped) {
-                return epoch(Cause::lost(format!(
-                    "what was shown at {} is not what the binlog gives",
-                    taken.version
-                )));
+                return epoch(Cause::OtherContent {
+                    version: taken.version,
+                });
             }
         }
         let behind = taken
@@ -260,15 +348,14 @@ pub async fn replay(
             return Ok(());
         }
         if sequence.executed().contains_set(executed) {
-            return epoch(Cause::lost(
-                "the source no longer has transactions that were shown",
-            ));
+            return epoch(Cause::LostTail);
         }
         match next(stream).await? {
             Step::Transaction(transaction) => {
                 remember(prints, &transaction);
+                sequence.attest(clock::not_ahead(transaction.commit_time));
                 if let Err(full) = sequence.transaction(transaction) {
-                    return epoch(Cause::new(full.to_string()));
+                    return epoch(full.into());
                 }
             }
             Step::Barrier { gtid, reason } => {
@@ -317,3 +404,187 @@ pub fn plan(feeds: &[Arc<crate::feed::Feed>]) -> u64 {
 
 /// Raised whenever decoding, evaluating or encoding gives other bytes than before.
 const CODE_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use onair_model::cut::Taken;
+    use onair_model::{Digest, GtidSet};
+
+    use super::*;
+    use crate::source::{Dialect, RowMetadata};
+
+    const PLAN: u64 = 7;
+
+    fn set(numbers: &str) -> GtidSet {
+        match numbers {
+            "" => GtidSet::mysql(),
+            numbers => format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{numbers}")
+                .parse()
+                .expect("a GTID set"),
+        }
+    }
+
+    fn version(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    /// A server that has executed 1-60.
+    fn now() -> Identity {
+        Identity {
+            dialect: Dialect::Mysql,
+            server: "a".to_owned(),
+            version: "9.7.0".to_owned(),
+            metadata: RowMetadata::Full,
+            executed: set("1-60"),
+            purged: set(""),
+            in_flight: set(""),
+        }
+    }
+
+    fn epoch(number: u32) -> EpochState {
+        EpochState {
+            epoch: Epoch::new(number).expect("an epoch"),
+            server: "a".to_owned(),
+            executed: set("1-10"),
+            plan: PLAN,
+            reason: "first start".to_owned(),
+        }
+    }
+
+    /// At 2-40, with 1-50 read.
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            version: version("2-40"),
+            commit_time: 0,
+            executed: set("1-50"),
+            server: "a".to_owned(),
+            plan: PLAN,
+            lost_tail: false,
+            feeds: Vec::new(),
+            fingerprints: Vec::new(),
+        }
+    }
+
+    /// A cut at 2-45 that shows 1-55.
+    fn taken() -> Taken {
+        Taken {
+            version: version("2-45"),
+            vector: Vec::new(),
+            executed: Arc::new(set("1-55")),
+            commit_time: 0,
+            source_time: 0,
+            gtid: None,
+            digest: Digest::EMPTY,
+            count: 0,
+            proven: None,
+            lost_tail: false,
+            position: String::new(),
+        }
+    }
+
+    /// `None`: the epoch goes on.
+    fn judged(
+        checkpoint: Option<&Checkpoint>,
+        epoch: Option<&EpochState>,
+        taken: Taken,
+        now: &Identity,
+    ) -> Option<Cause> {
+        let taken = [Some(taken)];
+        let past = Past {
+            checkpoint,
+            epoch,
+            taken: &taken,
+            plan: PLAN,
+        };
+        judge(past, now).err()
+    }
+
+    fn check(checkpoint: &Checkpoint, now: &Identity) -> Option<Cause> {
+        judged(Some(checkpoint), Some(&epoch(2)), taken(), now)
+    }
+
+    #[test]
+    fn an_epoch_goes_on_when_the_source_has_all_that_was_read_and_shown() {
+        assert_eq!(check(&checkpoint(), &now()), None);
+        // Purged is what was read.
+        let purged = Identity {
+            purged: set("1-50"),
+            ..now()
+        };
+        assert_eq!(check(&checkpoint(), &purged), None);
+    }
+
+    #[test]
+    fn what_was_shown_and_is_gone_is_a_lost_tail() {
+        let with = |executed| Identity {
+            executed: set(executed),
+            ..now()
+        };
+        // Shown after the checkpoint: gone with a tail of its own, and with everything.
+        for (executed, missing) in [("1-54", "55"), ("1-50", "51-55"), ("", "1-55")] {
+            let cause = check(&checkpoint(), &with(executed)).expect(executed);
+            assert!(cause.lost_tail(), "{cause}");
+            let expected = Cause::LostShown {
+                missing: set(missing),
+                version: version("2-45"),
+            };
+            assert_eq!(cause, expected);
+        }
+        // Read, though no cut of it is known.
+        let past = Past {
+            checkpoint: Some(&checkpoint()),
+            epoch: Some(&epoch(2)),
+            taken: &[],
+            plan: PLAN,
+        };
+        let lost = judge(past, &with("1-49")).expect_err("50 is gone");
+        assert_eq!(lost, Cause::LostRead { missing: set("50") });
+        assert!(lost.lost_tail());
+    }
+
+    #[test]
+    fn another_server_or_a_purged_one_opens_an_epoch() {
+        let other = Identity {
+            server: "b".to_owned(),
+            ..now()
+        };
+        let (now_there, before) = ("b".to_owned(), "a".to_owned());
+        let expected = Cause::OtherServer {
+            now: now_there,
+            before,
+        };
+        assert_eq!(check(&checkpoint(), &other), Some(expected));
+        let purged = Identity {
+            purged: set("1-51"),
+            ..now()
+        };
+        let gone = set("51");
+        assert_eq!(check(&checkpoint(), &purged), Some(Cause::Purged { gone }));
+        let plan = Checkpoint {
+            plan: PLAN + 1,
+            ..checkpoint()
+        };
+        assert_eq!(check(&plan, &now()), Some(Cause::OtherPlan));
+    }
+
+    #[test]
+    fn an_epoch_without_its_checkpoint_is_not_gone_on_with() {
+        let (second, third) = (epoch(2), epoch(3));
+        let none = judged(None, None, taken(), &now());
+        assert_eq!(none, Some(Cause::FirstStart));
+        let lacking = judged(None, Some(&second), taken(), &now());
+        let epoch = second.epoch;
+        assert_eq!(lacking, Some(Cause::NoCheckpoint { epoch }));
+        // Ended while it opened the third: the checkpoint is still the second's.
+        let opening = judged(Some(&checkpoint()), Some(&third), taken(), &now());
+        let epoch = third.epoch;
+        assert_eq!(opening, Some(Cause::NoCheckpoint { epoch }));
+        // The checkpoint is the third's, the log's cut the second's.
+        let ahead = Checkpoint {
+            version: version("3-1"),
+            ..checkpoint()
+        };
+        let behind = judged(Some(&ahead), Some(&third), taken(), &now());
+        assert_eq!(behind, Some(Cause::OtherLog { epoch }));
+    }
+}

@@ -40,7 +40,7 @@ pub enum ScanError {
     Source(#[from] SourceError),
     /// A value was not of its column's type: the table changed beside the scan.
     #[error(
-        "table {table}: column {column} gave a value that is not of its type: the table was altered beside the scan"
+        "table {table}: column {column} gave a value that is not of its type: the table was altered beside the scan, which begins again"
     )]
     Misfit {
         /// The table.
@@ -275,4 +275,45 @@ pub fn sort(feed: &Feed, content: Content) -> Sorted {
         buckets[layout.of(&key).index()].push((key, row));
     }
     Sorted { buckets, sums }
+}
+
+#[cfg(test)]
+mod tests {
+    use onair_model::Digest;
+
+    use super::*;
+
+    fn sums(counts: &[u64]) -> Vec<Sum> {
+        let sum = |count: &u64| Sum {
+            digest: Digest::EMPTY,
+            count: *count,
+        };
+        counts.iter().map(sum).collect()
+    }
+
+    #[test]
+    fn the_guard_lets_small_losses_go_and_holds_large_ones() {
+        let check = |before: &[u64], after: &[u64]| {
+            Guard::default()
+                .check(&sums(before), &sums(after))
+                .map_err(|blast| (blast.bucket.map(Bucket::index), blast.before, blast.after))
+        };
+        // Whatever comes on air, and what is below the least number of rows.
+        assert_eq!(check(&[10, 10], &[10_000, 10]), Ok(()));
+        assert_eq!(check(&[100, 0], &[0, 0]), Ok(()));
+        // 5 % of a bucket.
+        assert_eq!(check(&[10_000, 100_000], &[9_500, 100_000]), Ok(()));
+        let one = Err((Some(0), 10_000, 9_499));
+        assert_eq!(check(&[10_000, 100_000], &[9_499, 100_000]), one);
+        // The bucket that loses most is told.
+        let worst = Err((Some(1), 2_000, 0));
+        assert_eq!(check(&[1_000, 2_000], &[0, 0]), worst);
+        // 1 % of the feed, though no bucket loses much.
+        let even = |count: u64| vec![count; 100];
+        assert_eq!(check(&even(1_000), &even(990)), Ok(()));
+        let all = Err((None, 100_000, 98_900));
+        assert_eq!(check(&even(1_000), &even(989)), all);
+        // A scan that finds nothing.
+        assert_eq!(check(&[101], &[0]), Err((Some(0), 101, 0)));
+    }
 }

@@ -148,7 +148,7 @@ impl Sequence {
             version: begin.version,
             commit_time: begin.commit_time,
             executed: begin.executed,
-            source_time: begin.commit_time,
+            source_time: 0,
             position: String::new(),
             lost_tail: begin.lost_tail,
             feeds,
@@ -261,7 +261,8 @@ impl Sequence {
         });
     }
 
-    /// Everything before `source_time` is delivered, though nothing came.
+    /// Everything before `source_time` is delivered. It never goes back, so a commit time is not to be taken for it as it
+    /// is: a source whose clock is ahead would leave all later ones behind it, and content that is fresh would age.
     pub fn attest(&mut self, source_time: i64) {
         self.source_time = self.source_time.max(source_time);
     }
@@ -279,10 +280,10 @@ impl Sequence {
         }
     }
 
-    /// Takes one transaction: a version if it touches a feed, a commit for each bucket touched.
+    /// Takes one transaction: a version if it touches a feed, a commit for each bucket touched. Its commit time is
+    /// passed on and decides nothing: see [`Sequence::attest`].
     pub fn transaction(&mut self, transaction: Transaction) -> Result<(), EpochFull> {
         self.delivered(&transaction.gtid);
-        self.attest(transaction.commit_time);
         if transaction.changes.is_empty() {
             return Ok(());
         }
@@ -519,4 +520,79 @@ pub fn sums_of<'a>(layout: Buckets, rows: impl Iterator<Item = (&'a Key, &'a Row
         sum.count += 1;
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use onair_model::{Body, Key, Row};
+
+    use super::*;
+
+    /// An hour ahead, behind, a year ahead and back, and nonsense.
+    const TIMES: [i64; 6] = [
+        1_790_000_000_000_000,
+        1_789_996_400_000_000,
+        1_821_536_000_000_000,
+        1_790_000_000_000_001,
+        i64::MAX,
+        0,
+    ];
+
+    #[test]
+    fn versions_are_an_order_whatever_the_sources_clock_says() {
+        let layout = Buckets::new(NonZeroU16::MIN);
+        let start: Version = "1-0".parse().expect("a version");
+        let empty = BucketMark {
+            d: start,
+            sum: Sum {
+                digest: Digest::EMPTY,
+                count: 0,
+            },
+        };
+        let mark = FeedMark {
+            buckets: vec![empty],
+            gtid: None,
+            proven: None,
+        };
+        let mut sequence = Sequence::new(Begin {
+            lineage: Lineage::new(1),
+            reader_id: 1,
+            version: start,
+            commit_time: 0,
+            executed: GtidSet::mysql(),
+            lost_tail: false,
+            feeds: vec![("room".into(), layout, mark)],
+        });
+        for (number, commit_time) in (1..).zip(TIMES) {
+            let gtid = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{number}");
+            let on = KeyChange {
+                key: Key::from_u64(number),
+                before: None,
+                after: Some(Row::new(vec![8, 1].into())),
+            };
+            let transaction = Transaction {
+                gtid: gtid.parse().expect("a GTID"),
+                commit_time,
+                fingerprint: 0,
+                changes: vec![(0, vec![on])],
+            };
+            sequence
+                .transaction(transaction)
+                .expect("room for a version");
+            let flushes = sequence.flush(CutKind::Partial);
+            let [(_, record)] = &flushes[0].records[..] else {
+                panic!("one record of the only bucket: {flushes:?}");
+            };
+            let Body::Commits { commits, .. } = &record.body else {
+                panic!("a commit: {record:?}");
+            };
+            assert_eq!(commits[0].version.sequence(), number);
+            assert_eq!(commits[0].commit_time, commit_time, "passed on as it is");
+            let cut = &flushes[0].cut;
+            assert_eq!((cut.version.sequence(), cut.count), (number, number));
+            assert_eq!(cut.source_time, 0, "only what is attested");
+        }
+    }
 }

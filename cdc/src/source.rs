@@ -169,7 +169,9 @@ pub enum SourceError {
         reason: String,
     },
     /// Nothing came for [`SILENCE_MAX`], not even a heartbeat: the connection is half open.
-    #[error("{address}: no event and no heartbeat for {seconds} s, the connection counts as dead")]
+    #[error(
+        "{address}: no event and no heartbeat for {seconds} s, the connection counts as dead; another is made"
+    )]
     Silent {
         /// host:port.
         address: String,
@@ -187,7 +189,9 @@ pub enum SourceError {
         remedy: String,
     },
     /// The binlog does not reach back to where the stream should begin: a new epoch is needed.
-    #[error("{address}: the binlog no longer holds the transactions after {from}: {reason}")]
+    #[error(
+        "{address}: the binlog no longer holds the transactions after {from}: {reason}; the table is scanned anew"
+    )]
     Purged {
         /// host:port.
         address: String,
@@ -227,7 +231,9 @@ pub enum SourceError {
         remedy: String,
     },
     /// Bytes that do not follow the protocol, or a checksum that differs.
-    #[error("{at}: damaged or unknown event: {reason}")]
+    #[error(
+        "{at}: damaged or unknown event: {reason}; it is read again, if it stays check network and binlog"
+    )]
     Damaged {
         /// Position.
         at: String,

@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use onair_log::{Durability, EventLog, Flush, LogError};
 use onair_model::parts::split;
 use onair_model::plant::{Bug, failpoint, planted};
-use onair_model::{Body, Bucket, Sum};
+use onair_model::{Body, Bucket, Digest, Sum};
 use onair_store::checkpoint::{Checkpoint, EpochState, FeedCheckpoint, Fingerprint, Held, read};
 use onair_store::lease::HeldLease;
 use onair_store::{CellKey, ShardStore};
@@ -51,6 +51,9 @@ pub(crate) struct Resources<'a> {
     pub(crate) status: &'a watch::Sender<Status>,
 }
 
+/// Digest and rows that scans have and the chain lacks, by feed and bucket.
+type Drift = Vec<(usize, Vec<(Digest, i64)>)>;
+
 pub(crate) struct Steady<'a> {
     with: Resources<'a>,
     common: Common,
@@ -61,6 +64,8 @@ pub(crate) struct Steady<'a> {
     opening: Option<Vec<Vec<Option<Before>>>>,
     /// A scan took away too much; the next one must agree.
     held: bool,
+    /// What that scan found, while following.
+    drift: Option<Drift>,
     scan: Option<Scanning>,
     scan_due: Option<Instant>,
     flush: Option<BoxFuture<'static, Result<(), LogError>>>,
@@ -142,6 +147,7 @@ impl<'a> Steady<'a> {
             prints,
             opening,
             held: false,
+            drift: None,
             scan: None,
             scan_due: with
                 .config
@@ -255,8 +261,10 @@ impl<'a> Steady<'a> {
                     }
                 }
                 self.sequence
+                    .attest(clock::not_ahead(transaction.commit_time));
+                self.sequence
                     .transaction(transaction)
-                    .map_err(|full| Ended::Epoch(Cause::new(full.to_string())))
+                    .map_err(|full| Ended::Epoch(full.into()))
             }
             Step::Barrier { gtid, reason } => {
                 let executed = self.sequence.executed();
@@ -366,9 +374,7 @@ impl<'a> Steady<'a> {
         if self.stream.has_open_xa() {
             let since = *self.xa_since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.with.config.settings.xa_patience {
-                return Err(Ended::Epoch(Cause::new(
-                    "an XA transaction stayed prepared for too long; its rows are read again",
-                )));
+                return Err(Ended::Epoch(Cause::XaStays));
             }
         } else {
             self.xa_since = None;
@@ -428,9 +434,7 @@ impl<'a> Steady<'a> {
         {
             self.forks += 1;
             if self.forks > 1 {
-                return Err(Ended::Epoch(Cause::new(
-                    "a bucket's chain forked a second time",
-                )));
+                return Err(Ended::Epoch(Cause::SecondFork));
             }
         }
         let mut feeds: Vec<usize> = done.requests.iter().map(|request| request.feed).collect();
@@ -615,6 +619,22 @@ impl<'a> Steady<'a> {
             .collect()
     }
 
+    /// What scans have that the chain lacks, by feed and bucket. It stays the same while transactions come: they change
+    /// both sides by the same rows, before and after.
+    fn drift(&self, contents: &[(usize, Sorted)]) -> Drift {
+        let apart = |(scan, chain): (&Sum, Sum)| {
+            let rows = scan.count as i64 - chain.count as i64;
+            (scan.digest.minus(chain.digest), rows)
+        };
+        contents
+            .iter()
+            .map(|(feed, sorted)| {
+                let chain = self.sums(*feed);
+                (*feed, sorted.sums.iter().zip(chain).map(apart).collect())
+            })
+            .collect()
+    }
+
     /// Compares what scans found with the chain; states requested buckets again.
     async fn compared(
         &mut self,
@@ -628,6 +648,7 @@ impl<'a> Steady<'a> {
             return self.drifted(contents).await;
         }
         self.held = false;
+        self.drift = None;
         self.say(Phase::Following, "");
         let at = clock::unix_micros();
         let mut flushes = self.sequence.flush(CutKind::Partial);
@@ -664,6 +685,7 @@ impl<'a> Steady<'a> {
 
     /// The table is not what the chain says: the epoch was false. The next one opens from this same scan.
     async fn drifted(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
+        let drift = self.drift(&contents);
         for (feed, sorted) in &contents {
             let name = &self.common.feeds[*feed].config.name;
             let now = self.sums(*feed);
@@ -676,9 +698,11 @@ impl<'a> Steady<'a> {
                 error!(feed = %name, buckets, version = %self.sequence.version(), "drift: the table is not what the chain says");
             }
             if let Err(blast) = self.with.config.settings.guard.check(&now, &sorted.sums)
-                && !self.held
+                && self.drift.as_ref() != Some(&drift)
             {
+                error!(feed = %name, before = blast.before, after = blast.after, "the scan would take too many rows away: held until another scan agrees");
                 self.held = true;
+                self.drift = Some(drift);
                 self.say(
                     Phase::Held,
                     &format!(
@@ -691,6 +715,7 @@ impl<'a> Steady<'a> {
             }
         }
         self.held = false;
+        self.drift = None;
         let mut flushes = self.sequence.flush(CutKind::Partial);
         let marks: Vec<_> = (0..self.common.feeds.len())
             .map(|feed| self.sequence.mark(feed))

@@ -85,7 +85,7 @@ impl Follower {
     /// The reason why the next transaction is a barrier.
     pub(crate) async fn barrier(&mut self) -> Result<String> {
         match self.next().await? {
-            Err(DecodeError::Barrier(reason)) => Ok(reason),
+            Err(DecodeError::Barrier(reason)) => Ok(reason.to_string()),
             other => anyhow::bail!("{other:?} instead of a barrier"),
         }
     }

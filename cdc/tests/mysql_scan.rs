@@ -15,6 +15,7 @@ use onair_model::value::Value;
 use onair_model::{Gtid, GtidSet, Key};
 use onair_xtask::servers::{Server, process};
 
+use crate::follow::Follower;
 use crate::on_each_server;
 use crate::proxy::{Mischief, Proxy};
 use crate::servers::{database, feed, source, source_at, table_name};
@@ -25,6 +26,7 @@ on_each_server!(
     a_throttled_scan_takes_its_time,
     a_scan_of_another_server_is_refused,
     a_locked_table_does_not_hold_a_scan,
+    time_zones_change_nothing,
 );
 
 /// What a scan gave, by key.
@@ -410,5 +412,44 @@ async fn a_locked_table_does_not_hold_a_scan(server: &Server) -> Result<()> {
     drop(input);
     holder.wait()?;
     scan(&source, &request(&feed, &delivered)).await?;
+    Ok(())
+}
+
+/// TIMESTAMPs are instants: the same from stream and scan, whatever zone writer and server are in.
+async fn time_zones_change_nothing(server: &Server) -> Result<()> {
+    database(server, "scan_zone")?;
+    server.sql("CREATE TABLE scan_zone.t (id INT PRIMARY KEY, live INT, at TIMESTAMP(3) NULL, told DATETIME)")?;
+    let source = source(server);
+    let columns = ["at", "told"];
+    let feed = feed(&source, &table_name("scan_zone", "t"), "live = 1", &columns).await?;
+    let mut follower = Follower::new(server, &source, &[Arc::clone(&feed)]).await?;
+    let before = server.sql("SELECT @@global.time_zone")?;
+    let mut streamed = Found::new();
+    // One instant, told in three zones, and the hour that comes twice where clocks are set back.
+    for (id, zone, at) in [
+        (1, "+00:00", "2026-10-25 00:30:00.125"),
+        (2, "+05:30", "2026-10-25 06:00:00.125"),
+        (3, "-03:00", "2026-10-24 21:30:00.125"),
+        (4, "+01:00", "2026-10-25 02:30:00"),
+        (5, "+02:00", "2026-10-25 02:30:00"),
+    ] {
+        server.sql(&format!(
+            "SET GLOBAL time_zone = '{zone}'; SET time_zone = '{zone}';
+             INSERT INTO scan_zone.t VALUES ({id}, 1, '{at}', '2026-10-25 02:30:00')"
+        ))?;
+        for (_, changes) in follower.next().await?? {
+            for change in changes {
+                let row = change.after.context("it is live")?;
+                streamed.insert(change.key, row.bytes().to_vec());
+            }
+        }
+    }
+    let delivered = source.identity().await?.executed;
+    let (_, scanned) = scan(&source, &request(&feed, &delivered)).await?;
+    server.sql(&format!("SET GLOBAL time_zone = '{}'", before.trim()))?;
+    assert_eq!(streamed, scanned);
+    let row = |id| &scanned[&Key::from_i64(id)];
+    assert_eq!((row(1), row(1)), (row(2), row(3)));
+    assert_ne!(row(4), row(5), "an hour apart");
     Ok(())
 }

@@ -120,7 +120,7 @@ pub fn places(ends: &[(Partition, Ends)], named: &[Option<Offset>]) -> Vec<(Part
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Following should begin at an offset that is gone, or was never there: reload the head, then follow.
-    #[error("feed {feed}, {partition}: offset {} is not in the log any more (first {}, next {})", .asked.0, .ends.low.0, .ends.high.0)]
+    #[error("feed {feed}, {partition}: offset {} is not in the log any more (first {}, next {}); what is missing comes from the store or is asked for again", .asked.0, .ends.low.0, .ends.high.0)]
     OutOfRange {
         /// The feed.
         feed: Arc<str>,
@@ -132,13 +132,15 @@ pub enum LogError {
         ends: Ends,
     },
     /// Certainly not done.
-    #[error("the log refused: {reason}")]
+    #[error("the log refused: {reason}; nothing was written, it is tried again")]
     Refused {
         /// What it said.
         reason: String,
     },
     /// Perhaps done, perhaps not, perhaps in part: produce everything since the checkpoint again.
-    #[error("the log did not answer, what was sent may or may not be in it: {reason}")]
+    #[error(
+        "the log did not answer, what was sent may or may not be in it: {reason}; it is sent again, a repeat is dropped"
+    )]
     Unknown {
         /// What it said.
         reason: String,
@@ -154,7 +156,7 @@ pub enum LogError {
         remedy: String,
     },
     /// The feed has no log here.
-    #[error("feed {feed} has no log: open it first")]
+    #[error("feed {feed} has no log: it was not opened; please report it as a fault of OnAir")]
     NotOpen {
         /// The feed.
         feed: Arc<str>,

@@ -8,6 +8,7 @@
 mod contracts;
 mod room;
 mod tail;
+mod texts;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;

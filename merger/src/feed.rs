@@ -38,14 +38,14 @@ pub(crate) struct FeedMerger {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("bucket {0}: its head was moved by another merger")]
+    #[error("bucket {0}: its head was moved by another merger; it is loaded again")]
     Overtaken(Bucket),
 }
 

@@ -9,6 +9,8 @@ mod feed;
 mod history;
 mod shard;
 pub mod status;
+#[cfg(test)]
+mod texts;
 
 use std::sync::Arc;
 

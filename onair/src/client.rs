@@ -53,6 +53,15 @@ impl Server {
         })
     }
 
+    /// One that nobody talked to yet.
+    #[cfg(test)]
+    pub(crate) fn lazy(url: &'static str) -> Self {
+        Server {
+            url: url.to_owned(),
+            channel: Endpoint::from_static(url).connect_lazy(),
+        }
+    }
+
     /// Its address.
     pub fn url(&self) -> &str {
         &self.url

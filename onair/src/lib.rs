@@ -9,6 +9,8 @@ mod logging;
 mod output;
 mod source;
 mod system;
+#[cfg(test)]
+mod texts;
 mod verbs;
 
 use std::process::ExitCode;

@@ -70,7 +70,7 @@ pub(crate) enum SystemError {
         source: std::io::Error,
     },
     /// A role ended by a panic.
-    #[error("a role ended unexpectedly")]
+    #[error("a role ended unexpectedly; start again, and please report what it said before")]
     Role(#[from] tokio::task::JoinError),
 }
 

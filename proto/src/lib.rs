@@ -6,10 +6,10 @@ pub mod entries;
 pub mod schema_text;
 
 /// Generated from `proto/onair/v1`.
-#[expect(
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
+#[expect(clippy::all, reason = "generated code")]
+#[cfg_attr(
+    any(feature = "client", feature = "server"),
+    expect(clippy::allow_attributes_without_reason, reason = "generated code")
 )]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/onair.v1.rs"));

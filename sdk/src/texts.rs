@@ -1,22 +1,11 @@
-//! Every error text that a user can meet. A variant without its text here does not compile.
+//! Every error text that a user can meet, with what it means. A variant without an example does not compile.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BadRow, ConnectError, Digest, Problem, Refusal, RowError, Version, WaitError};
+use onair_xtask::{error_texts, texts::Texts};
 
-/// One line a variant: its pattern, a value of it, its text.
-macro_rules! check {
-    ($type:ty: $($pattern:pat => $value:expr, $text:expr;)*) => {{
-        // No wildcard: a new variant needs a line.
-        let _: fn(&$type) = |value| match value { $($pattern => {})* };
-        $(
-            let value: $type = $value;
-            assert!(matches!(&value, $pattern));
-            assert_eq!(value.to_string(), $text);
-        )*
-    }};
-}
+use crate::{BadRow, ConnectError, Digest, Problem, Refusal, RowError, Version, WaitError};
 
 fn version(text: &str) -> Version {
     text.parse().expect("a version")
@@ -29,40 +18,6 @@ fn row() -> BadRow {
     }
 }
 
-#[test]
-fn refusals() {
-    let (ours, theirs) = (version("2-5"), version("2-4"));
-    check! { Refusal:
-        Refusal::Malformed(_) => Refusal::Malformed("field version is missing".into()),
-            "a message is malformed: field version is missing";
-        Refusal::Unexpected(_) => Refusal::Unexpected("a seal of nothing"), "unexpected: a seal of nothing";
-        Refusal::NothingToResume => Refusal::NothingToResume,
-            "the server goes on from a version that this client does not hold";
-        Refusal::Lineage => Refusal::Lineage, "the stream changed its lineage without a snapshot";
-        Refusal::Schema => Refusal::Schema, "the feed's columns changed";
-        Refusal::ChunkVersion { .. } => Refusal::ChunkVersion { snapshot: ours, chunk: theirs },
-            "a chunk of version 2-4 in a snapshot of version 2-5";
-        Refusal::ChunkIndex(_) => Refusal::ChunkIndex(3), "chunk 3 is missing, came twice, or cannot be";
-        Refusal::KeyTwice => Refusal::KeyTwice, "a snapshot names a key twice";
-        Refusal::TooMany(_) => Refusal::TooMany(9), "more than 9 rows";
-        Refusal::TooLong(_) => Refusal::TooLong("found 100 bytes, the limit is 10 bytes".into()),
-            "a message is too long: found 100 bytes, the limit is 10 bytes";
-        Refusal::FrameRange { .. } => Refusal::FrameRange { from: version("2-7"), to: version("2-8"), ours },
-            "a frame from 2-7 to 2-8 does not follow version 2-5";
-        Refusal::SealVersion { .. } => Refusal::SealVersion { expected: ours, sealed: theirs },
-            "a seal of version 2-4 after the content of version 2-5";
-        Refusal::Digest { .. } => Refusal::Digest { version: ours, stated: Digest::new(1), found: Digest::new(2) },
-            "version 2-5 has digest 00000000000000000000000000000002, its seal says 00000000000000000000000000000001";
-        Refusal::Count { .. } => Refusal::Count { version: ours, stated: 1, found: 2 },
-            "version 2-5 has 2 rows, its seal says 1";
-        Refusal::Backwards { .. } => Refusal::Backwards { ours, theirs },
-            "the server offers version 2-4, older than version 2-5 held";
-        Refusal::OtherContent(_) => Refusal::OtherContent(ours), "the server has other content at version 2-5";
-        Refusal::LosesTransactions { .. } => Refusal::LosesTransactions { ours, theirs: version("3-0") },
-            "version 3-0 does not contain every transaction of version 2-5 held";
-    }
-}
-
 fn unreachable() -> Problem {
     let cause = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     Problem::Unreachable {
@@ -72,60 +27,106 @@ fn unreachable() -> Problem {
 }
 
 #[test]
-fn problems() {
+fn errors() {
+    let mut texts = Texts::new();
+    connecting(&mut texts);
+    problems(&mut texts);
+    refusals(&mut texts);
+    rows(&mut texts);
+    texts.check(env!("CARGO_MANIFEST_DIR"));
+}
+
+fn connecting(texts: &mut Texts) {
+    let after = Duration::from_secs(10);
+    error_texts!(texts, ConnectError:
+        Settings = ConnectError::Settings(vec!["no server is given".into(), "x".into()]) =>
+            "The builder was given what cannot work; all of it is said.", "Correct the call.";
+        Refused = ConnectError::Refused(unreachable()) =>
+            "Every server refuses for good, or the type does not fit the feed.", "As the text behind it says.";
+        Timeout = ConnectError::Timeout { after, last: Some(unreachable()) } =>
+            "No verified version came within `init_timeout`.",
+            "See to the cause behind it; a server that scans a large table for the first time needs longer.";
+        Stopped = ConnectError::Stopped => "A fault of the SDK.", "Report it.";
+    );
+    error_texts!(texts, WaitError:
+        Closed = WaitError::Closed => "The feed was dropped or closed while somebody waited.", "Keep it while you wait.";
+        NotATarget = WaitError::NotATarget("57".into()) => "The text to wait for cannot be read.", "As the text says.";
+    );
+}
+
+fn problems(texts: &mut Texts) {
+    const TRIES: &str =
+        "Nothing: the SDK tries this server and the others again, and shows what it has meanwhile.";
     let endpoint: Arc<str> = "http://a:7400".into();
     let endpoint = || endpoint.clone();
-    check! { Problem:
-        Problem::Unreachable { .. } => unreachable(), "cannot connect to http://a:7400";
-        Problem::Rejected { .. } => Problem::Rejected { endpoint: endpoint(), message: "no feed \"x\"".into() },
-            "http://a:7400 refuses the subscription: no feed \"x\"";
-        Problem::Ended { .. } => Problem::Ended { endpoint: endpoint(), message: "shutting down".into() },
-            "the stream from http://a:7400 ended: shutting down";
-        Problem::Silent { .. } => Problem::Silent { endpoint: endpoint(), after: Duration::from_secs(5) },
-            "http://a:7400 said nothing for 5s";
-        Problem::Refused { .. } => Problem::Refused { endpoint: endpoint(), refusal: Refusal::KeyTwice },
-            "what http://a:7400 sent was refused: a snapshot names a key twice";
-        Problem::Row { .. } => Problem::Row { endpoint: endpoint(), row: row() },
-            "feed from http://a:7400: the row with key id=7 does not fit the type that it is read into: \
-             column uid: too large";
-        Problem::Behind { .. } => Problem::Behind { endpoint: endpoint(), version: version("2-5") },
-            "http://a:7400 has not reached version 2-5 yet";
-        Problem::Drained { .. } => Problem::Drained { endpoint: endpoint(), reason: "restart".into() },
-            "http://a:7400 asked its clients to leave: restart";
-    }
-}
-
-#[test]
-fn connecting_and_waiting() {
-    let after = Duration::from_secs(10);
-    check! { ConnectError:
-        ConnectError::Settings(_) => ConnectError::Settings(vec!["no server is given".into(), "x".into()]),
-            "settings: no server is given; x";
-        ConnectError::Refused(_) => ConnectError::Refused(unreachable()), "cannot connect to http://a:7400";
-        ConnectError::Timeout { .. } => ConnectError::Timeout { after, last: Some(unreachable()) },
-            "no server gave a version within 10s";
-        ConnectError::Stopped => ConnectError::Stopped,
-            "the feed's task stopped: please report it as a fault of onair-sdk";
-    }
-    check! { WaitError:
-        WaitError::Closed => WaitError::Closed, "the feed was closed";
-        WaitError::NotATarget(_) => WaitError::NotATarget("57".into()),
-            "\"57\" is neither a version (3-1842) nor a GTID or set of them (UUID:57, 0-1-57)";
-    }
-}
-
-#[test]
-fn rows() {
-    assert_eq!(
-        RowError::whole("reading it panicked").to_string(),
-        "reading it panicked"
+    error_texts!(texts, Problem:
+        Unreachable = unreachable() => "No connection.", "Check address and network if it stays; the SDK tries again.";
+        Rejected = Problem::Rejected { endpoint: endpoint(), message: "there is no feed \"x\" here".into() } =>
+            "The server does not take the subscription.", "As the server's text says.";
+        Ended = Problem::Ended { endpoint: endpoint(), message: "connection reset".into() } => "The stream broke.", TRIES;
+        Silent = Problem::Silent { endpoint: endpoint(), after: Duration::from_secs(5) } =>
+            "Not even progress came, which a server sends each second: the connection is half open or the server hangs.", TRIES;
+        Refused = Problem::Refused { endpoint: endpoint(), refusal: Refusal::KeyTwice } =>
+            "What came was not what it should be, and was not shown: one of the refusals below.", TRIES;
+        Row = Problem::Row { endpoint: endpoint(), row: row() } => "A row does not fit the type that it is read into.",
+            "Make the type wide enough; `onair schema FEED` prints the feed's.";
+        Behind = Problem::Behind { endpoint: endpoint(), version: version("2-5") } =>
+            "That server is behind another that was used before; the SDK does not go back.", TRIES;
+        Drained = Problem::Drained { endpoint: endpoint(), reason: "this server is going down".into() } =>
+            "The server stops.", TRIES;
     );
+}
+
+fn refusals(texts: &mut Texts) {
+    const AGAIN: &str = "Nothing: nothing of it is shown, and the SDK asks for a whole snapshot.";
+    const REPORT: &str = "Nothing at once: nothing of it is shown, and the SDK asks for a whole snapshot. If it comes \
+                          again, report it.";
+    let (ours, theirs) = (version("2-5"), version("2-4"));
+    let (stated, found) = (Digest::new(1), Digest::new(2));
+    error_texts!(texts, Refusal:
+        Malformed = Refusal::Malformed("field version is missing".into()) => "A message does not follow live.proto.", REPORT;
+        Unexpected = Refusal::Unexpected("a seal of nothing") => "A message came where it has no meaning.", REPORT;
+        NothingToResume = Refusal::NothingToResume => "The server answers as if the client held something.", REPORT;
+        Lineage = Refusal::Lineage => "The stream is of another store than it was.", AGAIN;
+        Schema = Refusal::Schema => "Other columns are exported now.", AGAIN;
+        ChunkVersion = Refusal::ChunkVersion { snapshot: ours, chunk: theirs } => "A snapshot was mixed of two versions.", REPORT;
+        ChunkIndex = Refusal::ChunkIndex(3) => "A piece of a snapshot was lost or repeated.", REPORT;
+        KeyTwice = Refusal::KeyTwice => "A snapshot is malformed.", REPORT;
+        TooMany = Refusal::TooMany(9) => "More rows than stated, or than `max_rows` allows.", "Allow more if the set is that large.";
+        TooLong = Refusal::TooLong("found 100 bytes, the limit is 10 bytes".into()) =>
+            "A message is longer than `max_message_size` allows.", "Allow more.";
+        FrameRange = Refusal::FrameRange { from: version("2-7"), to: version("2-8"), ours } =>
+            "A frame was lost, or is for somebody else.", REPORT;
+        SealVersion = Refusal::SealVersion { expected: ours, sealed: theirs } => "The proof is not of this content.", REPORT;
+        Digest = Refusal::Digest { version: ours, stated, found } =>
+            "The content is not the one that the reader computed from the binlog.", REPORT;
+        Count = Refusal::Count { version: ours, stated: 1, found: 2 } =>
+            "The content is not the one that the reader computed from the binlog.", REPORT;
+        Backwards = Refusal::Backwards { ours, theirs } => "The server is behind what was shown.", AGAIN;
+        OtherContent = Refusal::OtherContent(ours) => "Two servers show different content at one version.", REPORT;
+        LosesTransactions = Refusal::LosesTransactions { ours, theirs: version("3-0") } =>
+            "A new epoch lacks transactions that are shown, and does not say that the source lost them.", AGAIN;
+    );
+}
+
+fn rows(texts: &mut Texts) {
+    let remedy = "Make the type fit; `onair schema FEED` prints the feed's.";
     let misfit = BadRow {
         key: None,
         error: RowError::new("area", "the feed does not export it"),
     };
-    assert_eq!(
-        misfit.to_string(),
-        "the type does not fit the feed: column area: the feed does not export it"
+    texts.error(
+        "BadRow",
+        &misfit,
+        "The type asks for what the feed does not have.",
+        remedy,
+    );
+    texts.error("BadRow", &row(), "One row does not fit.", remedy);
+    let panicked = RowError::whole("reading it panicked");
+    texts.error(
+        "RowError",
+        &panicked,
+        "The user's own code that reads a row panicked.",
+        "Correct it.",
     );
 }

@@ -404,7 +404,7 @@ impl Worker {
     }
 }
 
-fn held(hold: Option<Hold>) -> String {
+pub(crate) fn held(hold: Option<Hold>) -> String {
     match hold {
         None | Some(Hold::Done) => String::new(),
         Some(Hold::NoCut) => "no full cut was read yet".to_owned(),

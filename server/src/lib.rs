@@ -6,10 +6,13 @@
 mod clock;
 pub mod config;
 mod feed;
+mod refusal;
 mod ring;
 mod service;
 mod state;
 mod subscribe;
+#[cfg(test)]
+mod texts;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -88,7 +91,7 @@ pub struct FeedReport {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The listener or the HTTP stack failed.
-    #[error("serving on {address} failed")]
+    #[error("serving on {address} failed; start again, or choose another address with --listen")]
     Serve {
         /// Where.
         address: SocketAddr,
@@ -96,10 +99,12 @@ pub enum ServeError {
         source: tonic::transport::Error,
     },
     /// The listener has no address.
-    #[error("the listening socket is unusable")]
+    #[error(
+        "the listening socket is unusable; start again, or choose another address with --listen"
+    )]
     Socket(#[from] std::io::Error),
     /// The reflection service could not be made of the embedded descriptor.
-    #[error("the embedded descriptor is unusable")]
+    #[error("the embedded descriptor is unusable; please report it as a fault of OnAir")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::config::Settings;
+use crate::refusal::Refusal;
 use crate::ring::Ring;
 use crate::state::{FeedState, Stopped};
 use crate::subscribe::{self, Body, Subscription};
@@ -57,10 +58,8 @@ impl Service {
     fn feed(&self, name: &str) -> Result<&Served, Status> {
         self.feeds.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.feeds.keys().map(|name| &**name).collect();
-            Status::not_found(format!(
-                "there is no feed {name:?} here; this server has {}",
-                known.join(", ")
-            ))
+            let (asked, here) = (name.to_owned(), known.join(", "));
+            Refusal::NoFeed { asked, here }.into()
         })
     }
 
@@ -85,23 +84,23 @@ impl Service {
 
     async fn open(&self, body: axum::body::Body) -> Result<Subscription, Status> {
         let limit = self.settings.request_bytes_max;
-        let bytes = axum::body::to_bytes(body, limit + 5).await.map_err(|_| {
-            Status::resource_exhausted(format!("the request is larger than {limit} bytes"))
-        })?;
+        let bytes = axum::body::to_bytes(body, limit + 5)
+            .await
+            .map_err(|_| Refusal::TooLong { limit })?;
         let request = decode(bytes)?;
         let served = self.feed(&request.feed)?;
         if !request.view.is_empty() {
-            return Err(Status::not_found(format!(
-                "feed {} has no view {:?}",
-                request.feed, request.view
-            )));
+            let (feed, view) = (request.feed, request.view);
+            return Err(Refusal::NoView { feed, view }.into());
         }
-        let client = served.ring.join(self.settings.clients_max).ok_or_else(|| {
-            Status::resource_exhausted(format!(
-                "{} clients are subscribed to {} already; try another server",
-                self.settings.clients_max, request.feed
-            ))
-        })?;
+        let limit = self.settings.clients_max;
+        let client = served
+            .ring
+            .join(limit)
+            .ok_or_else(|| Refusal::TooManyClients {
+                feed: request.feed.clone(),
+                limit,
+            })?;
         Ok(Subscription {
             ring: Arc::clone(&served.ring),
             client,
@@ -114,14 +113,16 @@ impl Service {
 
 /// The one message of a request body: a prefix of a compression flag and a length, then the message.
 fn decode(mut bytes: Bytes) -> Result<v1::SubscribeRequest, Status> {
-    let wrong = |what: &str| Status::invalid_argument(format!("not a SubscribeRequest: {what}"));
+    let wrong = |what: &str| {
+        Status::from(Refusal::Malformed {
+            reason: what.to_owned(),
+        })
+    };
     if bytes.len() < 5 {
         return Err(wrong("the message is cut short"));
     }
     if bytes.get_u8() != 0 {
-        return Err(Status::unimplemented(
-            "compressed requests are not understood",
-        ));
+        return Err(Refusal::Compressed.into());
     }
     let len = bytes.get_u32() as usize;
     if len != bytes.len() {
@@ -140,7 +141,7 @@ impl OnAir for Service {
         _: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         // Its route is taken by `subscribe_raw`.
-        Err(Status::internal("Subscribe is answered by another route"))
+        Err(Refusal::Misrouted.into())
     }
 
     async fn get(
@@ -150,12 +151,10 @@ impl OnAir for Service {
         let request = request.into_inner();
         let served = self.feed(&request.feed)?;
         if request.keys.len() > KEYS_MAX {
-            return Err(Status::invalid_argument(format!(
-                "at most {KEYS_MAX} keys in one request"
-            )));
+            return Err(Refusal::TooManyKeys { limit: KEYS_MAX }.into());
         }
-        let snapshot = served.ring.snapshot().ok_or_else(|| {
-            Status::unavailable(format!("feed {} has no verified cut yet", request.feed))
+        let snapshot = served.ring.snapshot().ok_or_else(|| Refusal::NoCut {
+            feed: request.feed.clone(),
         })?;
         let mut out = BytesMut::new();
         for key in request.keys {
@@ -199,9 +198,11 @@ impl OnAir for Service {
         request: Request<v1::SchemaRequest>,
     ) -> Result<Response<v1::SchemaResponse>, Status> {
         let feed = request.into_inner().feed;
-        let (schema, buckets) = self.feed(&feed)?.ring.schema().ok_or_else(|| {
-            Status::unavailable(format!("feed {feed} is not bound to its table yet"))
-        })?;
+        let (schema, buckets) = self
+            .feed(&feed)?
+            .ring
+            .schema()
+            .ok_or(Refusal::NotBound { feed })?;
         Ok(Response::new(v1::SchemaResponse {
             schema: Some(convert::schema_to_wire(&schema, buckets)),
             descriptor: Bytes::new(),

@@ -149,19 +149,23 @@ pub struct HistoryLine {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Certainly not done; may work later.
-    #[error("the store cannot be reached: {reason}")]
+    #[error("the store cannot be reached: {reason}; check that it is there and may be used")]
     Unavailable {
         /// What it said.
         reason: String,
     },
     /// Perhaps done, perhaps not: read back and compare tokens.
-    #[error("the store did not answer, what was asked may or may not be done: {reason}")]
+    #[error(
+        "the store did not answer, what was asked may or may not be done: {reason}; it is read back before anything else"
+    )]
     Unknown {
         /// What it said.
         reason: String,
     },
     /// A segment that a head names is not there, or not all of it.
-    #[error("feed {feed}: part {part} of {segment:?} is missing from the store")]
+    #[error(
+        "feed {feed}: part {part} of {segment:?} is missing from the store; the reader will be asked for the bucket again"
+    )]
     Missing {
         /// The feed.
         feed: Arc<str>,

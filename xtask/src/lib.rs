@@ -1,6 +1,7 @@
 //! What the tasks of this repository share with its integration tests and its bench: real
-//! database servers, fetched and started without an installation and without root.
+//! database servers, fetched and started without an installation and without root, and golden error texts.
 //!
 //! Everything here is blocking. Call it from a test's own thread, or from `spawn_blocking`.
 
 pub mod servers;
+pub mod texts;

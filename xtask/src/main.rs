@@ -1,6 +1,7 @@
 //! The tasks of this repository: `cargo xtask --help`.
 
 mod arrows;
+mod faults;
 mod foreground;
 mod plant;
 mod steps;
@@ -49,6 +50,9 @@ enum Task {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Write docs/faults.md: the faults of docs/faults.toml and the tests that show that they are stood.
+    #[command(after_help = "Example: cargo xtask faults --check")]
+    Faults(faults::Arguments),
     /// Start MySQL 9.7 with a busy table of 100,000 rows and run `onair up` on it until Ctrl-C.
     #[command(after_help = "Example: cargo xtask up --rate 1000 -- --listen 127.0.0.1:7400")]
     Up(up::Arguments),
@@ -70,6 +74,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Plant(arguments) => plant::run(&arguments),
         Task::Fetch { flavors } => fetch(&flavors).map(|()| ExitCode::SUCCESS),
         Task::Server { flavor, port } => serve(flavor, port).map(|()| ExitCode::SUCCESS),
+        Task::Faults(arguments) => faults::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Up(arguments) => up::run(&arguments),
     }
 }

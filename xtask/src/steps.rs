@@ -34,6 +34,8 @@ enum Step {
     Fmt,
     /// Which crate may depend on which.
     Arrows,
+    /// Whether docs/faults.md is what its tests give.
+    Faults,
     /// Licences and sources of the dependencies, and double ones.
     Deny,
     /// Lints.
@@ -78,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let outcome = match step {
             Step::Fmt => cargo(&["fmt", "--all", "--check"], &[]),
             Step::Arrows => check_arrows(),
+            Step::Faults => crate::faults::check().map(|()| Vec::new()),
             Step::Deny => deny(),
             Step::Clippy => cargo(
                 &[
@@ -169,6 +172,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Fmt => "fmt",
             Self::Arrows => "arrows",
+            Self::Faults => "faults",
             Self::Deny => "deny",
             Self::Clippy => "clippy",
             Self::Doc => "doc",

@@ -6,6 +6,7 @@ use super::mariadb::Inflated;
 use super::payload::{Payload, Stop, Unpacker};
 use super::query::{Control, Query};
 use super::{Assembler, Fault, current, xa};
+use crate::barrier::Barrier;
 use crate::change::Step;
 use crate::ddl::{Statement, Verdict};
 use crate::decode::DecodeError;
@@ -50,10 +51,7 @@ impl Assembler {
             | kind::DELETE_FILE => Ok(()),
             _ if flags & kind::IGNORABLE_FLAG != 0 => Ok(()),
             unknown => {
-                self.barrier(
-                    format!("an event of an unknown kind, {}", Named(unknown)),
-                    steps,
-                );
+                self.barrier(Barrier::UnknownEvent(Named(unknown).to_string()), steps);
                 Ok(())
             }
         }
@@ -86,10 +84,7 @@ impl Assembler {
         let group = current(&mut self.group)?;
         group.touched = true;
         if held > limit {
-            group.break_off(format!(
-                "what it changed in captured tables takes more than {limit} bytes of memory, together with XA \
-                 transactions that are prepared"
-            ));
+            group.break_off(Barrier::TooLarge { limit });
             self.net.clear();
         }
         Ok(())
@@ -117,10 +112,7 @@ impl Assembler {
             Control::Commit => self.end(steps),
             Control::Rollback => {
                 if group.touched {
-                    group.break_off(
-                        "it changed captured tables and ends with ROLLBACK, where what remains depends on their engine"
-                            .to_owned(),
-                    );
+                    group.break_off(Barrier::Rollback);
                 }
                 self.end(steps);
             }
@@ -128,17 +120,14 @@ impl Assembler {
             // changed meanwhile; so this is rare.
             Control::RollbackTo => {
                 if group.touched {
-                    group.break_off(
-                        "it changed captured tables and rolls back to a savepoint".to_owned(),
-                    );
+                    group.break_off(Barrier::Savepoint);
                 }
             }
             Control::XaCommit(xid) => {
                 let changes = self.prepared.remove(&xid);
                 if changes.is_none() {
-                    group.break_off(format!(
-                        "XA COMMIT {xid}, whose rows were prepared before the stream began or given up"
-                    ));
+                    let xid = xid.to_string();
+                    group.break_off(Barrier::XaUnseen { xid });
                 }
                 self.end_with(changes.unwrap_or_default(), steps);
             }
@@ -161,7 +150,8 @@ impl Assembler {
         match verdict {
             Verdict::Ignorable | Verdict::SchemaOnly => {}
             Verdict::ContentChanging { what } | Verdict::Unknown { what } => {
-                group.break_off(format!("{what}: {}", excerpt(query.text)));
+                let text = excerpt(query.text).to_string();
+                group.break_off(Barrier::Statement { what, text });
             }
         }
         if starts_transaction(query.text) {
@@ -182,9 +172,7 @@ impl Assembler {
                 return Err(Fault::Damaged(format!("{xid} is prepared already")));
             }
             if self.prepared.len() >= limit {
-                group.break_off(format!(
-                    "more than {limit} XA transactions are prepared and neither committed nor rolled back"
-                ));
+                group.break_off(Barrier::XaTooMany { limit });
             }
             if group.broken.is_none() {
                 let gtid = group.gtid;
@@ -200,11 +188,8 @@ impl Assembler {
         let mut body = Body(body);
         let number = body.u16()?;
         let length = body.length(1)?;
-        let message = String::from_utf8_lossy(body.take(length)?);
-        self.barrier(
-            format!("the server says that its binlog lost events (incident {number}: {message})"),
-            steps,
-        );
+        let message = String::from_utf8_lossy(body.take(length)?).into_owned();
+        self.barrier(Barrier::Incident { number, message }, steps);
         // It stands alone behind its GTID.
         if self.group.as_ref().is_some_and(|group| !group.opened) {
             self.end(steps);
@@ -248,7 +233,7 @@ impl Assembler {
             Stop::Malformed(malformed) => Err(malformed.into()),
             Stop::TooMuch(reason) => {
                 // Its end is inside, too, and will not be seen.
-                self.barrier(format!("its payload is given up: {reason}"), steps);
+                self.barrier(Barrier::Payload(reason), steps);
                 self.end(steps);
                 Ok(())
             }
@@ -269,10 +254,7 @@ impl Assembler {
         let outcome = match inflater.inflate(plain, body, limit) {
             Ok(Inflated::Body(body)) => self.inside(plain, flags, body, steps),
             Ok(Inflated::TooLong(length)) => {
-                self.barrier(
-                    format!("a compressed event in it has {length} bytes, more than {limit}"),
-                    steps,
-                );
+                self.barrier(Barrier::EventTooLarge { length, limit }, steps);
                 Ok(())
             }
             Err(malformed) => Err(malformed.into()),
@@ -282,7 +264,7 @@ impl Assembler {
     }
 
     /// Breaks the group off, or says so at once when there is none.
-    fn barrier(&mut self, reason: String, steps: &mut impl FnMut(Step)) {
+    fn barrier(&mut self, reason: Barrier, steps: &mut impl FnMut(Step)) {
         match &mut self.group {
             Some(group) => {
                 group.break_off(reason);

@@ -2,6 +2,8 @@
 
 use onair_model::Gtid;
 
+use crate::barrier::Barrier;
+
 /// What is known of the transaction under way, beside its rows.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -14,7 +16,7 @@ pub(super) struct Group {
     /// Whether it changed rows of captured tables.
     pub(super) touched: bool,
     /// Why it ends as a barrier. Rows are no longer looked at then.
-    pub(super) broken: Option<String>,
+    pub(super) broken: Option<Barrier>,
 }
 
 impl Group {
@@ -30,7 +32,7 @@ impl Group {
     }
 
     /// The first reason is the one that is told.
-    pub(super) fn break_off(&mut self, reason: String) {
+    pub(super) fn break_off(&mut self, reason: Barrier) {
         self.broken.get_or_insert(reason);
     }
 

@@ -25,6 +25,7 @@ use self::image::Span;
 use self::plan::Plan;
 use self::rows::{Deed, Head, NO_TABLE, Shape};
 use self::table_map::{Columns, Described, Header};
+use crate::barrier::Barrier;
 use crate::encode::{Encoder, Misfit};
 use crate::feed::{Feed, TableName};
 use crate::json::BadJson;
@@ -78,7 +79,7 @@ const KNOWN_MAX: usize = 1024;
 pub enum DecodeError {
     /// It is sound, but does not tell the content of a captured table: the epoch must end.
     #[error("{0}")]
-    Barrier(String),
+    Barrier(Barrier),
     /// It does not follow the format.
     #[error("damaged event: {0}")]
     Damaged(String),
@@ -183,17 +184,17 @@ impl Decoder {
         }
         let (name, indexes) = &self.tables[table];
         let columns = Columns::read(header)?.map_err(|(ordinal, unknown)| {
-            DecodeError::Barrier(format!(
-                "{name}: column {} has a type of code {} that this version does not know",
-                ordinal + 1,
-                unknown.0
-            ))
+            DecodeError::Barrier(Barrier::UnknownType {
+                table: name.to_string(),
+                place: ordinal + 1,
+                code: unknown.0,
+            })
         })?;
         let described = Described::read(&columns, self.dialect)?;
         if self.names_required && described.names.is_none() {
-            return Err(DecodeError::Barrier(format!(
-                "{name}: its table map no longer tells the names of columns: binlog_row_metadata was FULL and is not"
-            )));
+            return Err(DecodeError::Barrier(Barrier::NoNames {
+                table: name.to_string(),
+            }));
         }
         let plan = |&index: &usize| {
             let feed = &self.feeds[index];
@@ -327,8 +328,8 @@ fn absent_column(feed: &Feed, plan: &Plan, ordinal: usize) -> DecodeError {
         Some(column) if feed.columns.len() == plan.columns => column.name.to_string(),
         _ => format!("number {}", ordinal + 1),
     };
-    DecodeError::Barrier(format!(
-        "{}: a session wrote a row image without column {column}: its binlog_row_image is MINIMAL or NOBLOB, FULL is needed",
-        feed.config.table
-    ))
+    DecodeError::Barrier(Barrier::RowImage {
+        table: feed.config.table.to_string(),
+        column,
+    })
 }

@@ -12,6 +12,7 @@ use super::image::{Span, Walk};
 use super::table_map::{Columns, Described};
 use super::value::{BadValue, value};
 use super::wire::Wire;
+use crate::barrier::Barrier;
 use crate::encode::charset::Charset;
 use crate::feed::Feed;
 use crate::source::Dialect;
@@ -134,10 +135,9 @@ impl Match<'_> {
         }
         let key: Vec<usize> = self.feed.key.iter().map(|&i| places[i]).collect();
         if self.described.primary_key.as_ref() != Some(&key) {
-            return Err(DecodeError::Barrier(format!(
-                "{}: its primary key is another one now",
-                self.feed.config.table
-            )));
+            return Err(DecodeError::Barrier(Barrier::PrimaryKey {
+                table: self.feed.config.table.to_string(),
+            }));
         }
         Ok(places)
     }
@@ -146,10 +146,11 @@ impl Match<'_> {
     fn by_place(&self) -> Result<Places, DecodeError> {
         let (was, is) = (self.feed.columns.len(), self.columns.wires.len());
         if was != is {
-            return Err(DecodeError::Barrier(format!(
-                "{}: it has {is} columns now, not {was}",
-                self.feed.config.table
-            )));
+            return Err(DecodeError::Barrier(Barrier::ColumnCount {
+                table: self.feed.config.table.to_string(),
+                was,
+                is,
+            }));
         }
         for (place, column) in self.feed.columns.iter().enumerate() {
             self.same_type(column, place)?;
@@ -228,8 +229,11 @@ impl Match<'_> {
     }
 
     fn barrier(&self, column: &Column, what: &str) -> DecodeError {
-        let table = &self.feed.config.table;
-        DecodeError::Barrier(format!("{table}: column {} {what}", column.name))
+        DecodeError::Barrier(Barrier::Column {
+            table: self.feed.config.table.to_string(),
+            column: column.name.clone(),
+            what: what.to_owned(),
+        })
     }
 }
 

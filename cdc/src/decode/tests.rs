@@ -315,7 +315,7 @@ fn absent_columns_are_a_barrier() {
     rows[12] = 0x37;
     let error = decoder.rows(31, &rows, &mut net).expect_err("a barrier");
     let expected = "live.room: a session wrote a row image without column title: its binlog_row_image is MINIMAL or NOBLOB, FULL is needed";
-    assert!(matches!(error, DecodeError::Barrier(reason) if reason == expected));
+    assert!(matches!(error, DecodeError::Barrier(reason) if reason.to_string() == expected));
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn another_table_map_without_names_is_a_barrier() {
         ),
     ] {
         let error = rooms().table_map(&map).expect_err("a barrier");
-        assert!(matches!(error, DecodeError::Barrier(reason) if reason == expected));
+        assert!(matches!(error, DecodeError::Barrier(reason) if reason.to_string() == expected));
     }
 }
 

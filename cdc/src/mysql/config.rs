@@ -199,7 +199,7 @@ fn database(url: &Url, wrong: &mut Vec<String>) -> Option<String> {
     }
     if path.contains('/') {
         wrong.push(format!(
-            "the path {path:?} has more than one part: it names a database"
+            "the path {path:?} has more than one part: write one database, or none"
         ));
         return None;
     }
@@ -212,7 +212,7 @@ fn tls(url: &Url, wrong: &mut Vec<String>) -> TlsConfig {
     let mut seen = Vec::new();
     for (name, value) in url.query_pairs() {
         if seen.contains(&name) {
-            wrong.push(format!("the parameter {name} stands twice"));
+            wrong.push(format!("the parameter {name} stands twice: leave one out"));
         }
         match &*name {
             "ssl-mode" => match ssl_mode(&value) {
@@ -223,7 +223,7 @@ fn tls(url: &Url, wrong: &mut Vec<String>) -> TlsConfig {
             "ssl-cert" => certificate = Some(PathBuf::from(&*value)),
             "ssl-key" => key = Some(PathBuf::from(&*value)),
             _ => wrong.push(format!(
-                "unknown parameter {name}; there are ssl-mode, ssl-ca, ssl-cert and ssl-key"
+                "unknown parameter {name}: there are ssl-mode, ssl-ca, ssl-cert and ssl-key, leave others out"
             )),
         }
         seen.push(name);
@@ -240,7 +240,7 @@ fn tls(url: &Url, wrong: &mut Vec<String>) -> TlsConfig {
         );
     }
     if tls.identity.is_some() && tls.mode == SslMode::Disable {
-        wrong.push("ssl-cert and ssl-key mean nothing with ssl-mode=disable".to_owned());
+        wrong.push("ssl-cert and ssl-key mean nothing with ssl-mode=disable: leave them out, or use ssl-mode=require".to_owned());
     }
     tls
 }
@@ -258,7 +258,7 @@ fn ssl_mode(text: &str) -> Result<SslMode, String> {
                 .to_owned(),
         ),
         _ => Err(format!(
-            "ssl-mode={text} is none of disable, prefer, require and verify-full"
+            "ssl-mode={text} is none of disable, prefer, require and verify-full: write one of them"
         )),
     }
 }
@@ -291,7 +291,9 @@ fn decoded(what: &str, text: &str, wrong: &mut Vec<String>) -> String {
         }
     }
     String::from_utf8(bytes).unwrap_or_else(|_| {
-        wrong.push(format!("the {what} is not UTF-8 once decoded"));
+        wrong.push(format!(
+            "the {what} is not UTF-8 once decoded: write it in UTF-8, special characters as %XX"
+        ));
         String::new()
     })
 }

@@ -13,6 +13,8 @@ mod scan;
 mod server;
 mod stream;
 mod table;
+#[cfg(test)]
+pub(crate) mod texts;
 mod tls;
 mod wire;
 

@@ -147,6 +147,11 @@ pub(super) const COMMON: &[Case] = &[
          LOAD DATA LOCAL INFILE 'Cargo.toml' INTO TABLE x (note); SET SESSION binlog_format = ROW; DELETE FROM room WHERE id = 100",
         &["barrier LOAD DATA of live.room", "tx", "tx"],
     ),
+    // MIXED: a statement that is safe comes as itself, one that is not as rows.
+    case(
+        "SET SESSION binlog_format = MIXED; UPDATE room SET title = 'mixed'; UPDATE room SET title = LEFT(CONCAT('l', UUID()), 1)",
+        &["barrier a statement-format UPDATE of live.room", "tx 5:mixed>l"],
+    ),
     case(
         "SET SESSION binlog_row_image = MINIMAL; UPDATE room SET title = 'm'; SET SESSION binlog_row_image = FULL;
          UPDATE room SET title = 'n'",

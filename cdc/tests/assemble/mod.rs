@@ -401,6 +401,7 @@ fn show(step: &Step) -> String {
     match step {
         Step::Heartbeat => "heartbeat".to_owned(),
         Step::Barrier { reason, .. } => {
+            let reason = reason.to_string();
             let reason = reason
                 .split(": ")
                 .take(if reason.starts_with("live.") { 3 } else { 1 });

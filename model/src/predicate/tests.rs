@@ -2,8 +2,10 @@
 //!
 //! That servers agree is the differential test's part (crate cdc, `tests/predicate`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use onair_xtask::texts::Texts;
 
 use super::*;
 use crate::column::{Collation, ColumnType, IntWidth};
@@ -384,20 +386,44 @@ fn refusals() {
         .filter(|line| !line.starts_with('#'))
         .collect();
     let golden = lines.chunks(2).map(|pair| (pair[0], pair[1].trim_start()));
-    let mut met = BTreeSet::new();
+    let mut met = BTreeMap::new();
     for (sql, expected) in table.into_iter().chain(golden) {
         let err = match Predicate::parse(sql, &columns()) {
             Err(err) => err,
             Ok(predicate) => panic!("{sql:.80} was taken as {}", predicate.to_sql()),
         };
         assert_eq!(err.to_string(), expected, "{sql:.80}");
-        met.insert(error_name(&err));
-        if let PredicateError::Literal { problem, .. } = &err {
-            met.insert(problem_name(problem));
-        }
+        let name = match &err {
+            PredicateError::Literal { problem, .. } => {
+                format!("LiteralProblem::{}", problem_name(problem))
+            }
+            other => format!("PredicateError::{}", error_name(other)),
+        };
+        met.entry(name).or_insert((sql, expected));
     }
-    let all: BTreeSet<_> = ERRORS.iter().chain(PROBLEMS).copied().collect();
-    assert_eq!(met, all);
+    let mut texts = Texts::new();
+    let errors = ERRORS.iter().filter(|name| **name != "Literal");
+    let names = errors.map(|name| format!("PredicateError::{name}")).chain(
+        PROBLEMS
+            .iter()
+            .map(|name| format!("LiteralProblem::{name}")),
+    );
+    for name in names {
+        let (sql, text) = met
+            .remove(&name)
+            .unwrap_or_else(|| panic!("{name} is not met"));
+        let means = match sql.len() {
+            0..100 => format!("live_when is {sql:?}."),
+            _ => "live_when is too much of it.".to_owned(),
+        };
+        texts.text(
+            &name,
+            text,
+            &means,
+            "As the text says; docs/live-when.md says what may stand there.",
+        );
+    }
+    texts.check(env!("CARGO_MANIFEST_DIR"));
 }
 
 /// The names of an enum's variants, and the name of a value's; the compiler sees to it that none is missing.

@@ -184,15 +184,19 @@ async fn begin(config: &Config, data_dir: &Path, listener: TcpListener) -> Resul
 }
 
 fn failed(error: system::SystemError) -> Failure {
-    let exit = match &error {
+    Failure::new(exit(&error), chain(&error))
+}
+
+/// The exit code of a process that ends with this.
+pub(crate) const fn exit(error: &system::SystemError) -> Exit {
+    match error {
         system::SystemError::Store(onair_store::StoreError::InUse { .. }) => Exit::Refused,
         system::SystemError::Reader(onair_cdc::reader::ReaderError::Source(
             onair_cdc::source::SourceError::Unreachable { .. }
             | onair_cdc::source::SourceError::Silent { .. },
         )) => Exit::Unreachable,
         _ => Exit::Failed,
-    };
-    Failure::new(exit, chain(&error))
+    }
 }
 
 /// Where data stands, and for how long.

@@ -121,6 +121,8 @@ fn damage_in_mariadb_s_compressed_events_is_seen() {
             event(kind::WRITE_ROWS_COMPRESSED_V1, long),
             xid(),
         ],
-        &["barrier 3-1-1: a compressed event in it has 16777215 bytes, more than 65536"],
+        &[
+            "barrier 3-1-1: a compressed event in it has 16777215 bytes, more than 65536 (reader.transaction_bytes_max)",
+        ],
     );
 }

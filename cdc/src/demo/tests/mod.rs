@@ -5,6 +5,7 @@ mod bytes;
 mod fire;
 mod golden;
 mod history;
+mod lives;
 mod reader;
 mod stages;
 mod transactions;

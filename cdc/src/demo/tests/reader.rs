@@ -118,7 +118,7 @@ impl Reader {
             }
             Step::Barrier { gtid, reason } => {
                 self.delivered.insert(&gtid.unwrap());
-                self.barriers.push(reason);
+                self.barriers.push(reason.to_string());
             }
             Step::Heartbeat => {}
         }

@@ -64,6 +64,12 @@ pub(super) async fn preflight(
     Ok(findings)
 }
 
+/// A finding for each setting, as if all were wrong.
+#[cfg(test)]
+pub(super) fn bad_settings(dialect: Dialect) -> Vec<Finding> {
+    variables::all_wrong(dialect)
+}
+
 const SERVER_WHY: &str = "the dialect of the binlog and of the scan depends on it";
 
 /// Global variables by name in small letters, values as `SHOW VARIABLES` gives them.

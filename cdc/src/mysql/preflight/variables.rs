@@ -223,6 +223,16 @@ pub(super) fn check(seen: &Seen, dialect: Dialect, findings: &mut Vec<Finding>) 
     }
 }
 
+/// A finding for each setting that can be wrong, as if it were.
+#[cfg(test)]
+pub(super) fn all_wrong(dialect: Dialect) -> Vec<Finding> {
+    NEEDS
+        .iter()
+        .filter(|need| need.only.is_none_or(|only| only == dialect) && need.otherwise != Level::Ok)
+        .map(|need| finding(need.check, need.otherwise, "", need.why, need.fix(dialect)))
+        .collect()
+}
+
 impl Need {
     fn fix(&self, dialect: Dialect) -> String {
         match (&self.fix, dialect) {

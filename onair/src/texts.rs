@@ -1,0 +1,92 @@
+//! Error texts of the process and of the read verbs that tests of the command line cannot cause, with what they mean.
+
+use onair_cdc::reader::ReaderError;
+use onair_cdc::source::SourceError;
+use onair_server::ServeError;
+use onair_store::StoreError;
+use onair_xtask::error_texts;
+use onair_xtask::texts::Texts;
+use tonic::{Code, Status};
+
+use crate::client::Server;
+use crate::exit::Exit;
+use crate::system::SystemError;
+use crate::verbs::up::exit;
+
+/// An error with which `up` ends with this exit code.
+fn ends(code: Exit, error: SystemError) -> SystemError {
+    assert_eq!(exit(&error), code);
+    error
+}
+
+#[tokio::test]
+async fn errors() {
+    let mut texts = Texts::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(std::future::pending::<()>()).abort();
+    let aborted = tasks.join_next().await.expect("one task");
+    error_texts!(texts, SystemError:
+        Store = ends(Exit::Refused, SystemError::Store(StoreError::InUse { place: "onair-data/onair.redb".into() })) =>
+            "The store cannot be used. Exit code 5 when another process has it, else 1.", "As the store's text says.";
+        Reader = ends(Exit::Unreachable, SystemError::Reader(ReaderError::Source(SourceError::Silent {
+            address: "db.example:3306".into(),
+            seconds: 6,
+        }))) =>
+            "The reader ended. Exit code 4 when the source cannot be reached at the start, else 1; once it runs, the \
+             reader tries again.", "As the reader's text says.";
+        Server = SystemError::Server(ServeError::Socket(std::io::Error::other("Bad file descriptor (os error 9)"))) =>
+            "The server ended. Exit code 1.", "As the server's text says.";
+        DataDir = SystemError::DataDir {
+            path: "/var/lib/onair".into(),
+            source: std::io::Error::from_raw_os_error(13),
+        } => "The data directory cannot be made or used. Exit code 1.", "Give it to the account that OnAir runs under, or use another.";
+        Role = SystemError::Role(aborted.expect_err("it was aborted")) =>
+            "A fault of OnAir. Exit code 1.", "Start again; what was durable is found again. Report it with the log.";
+    );
+    statuses(&mut texts);
+    texts.check(env!("CARGO_MANIFEST_DIR"));
+}
+
+/// What the read verbs make of a server's answer.
+fn statuses(texts: &mut Texts) {
+    let server = Server::lazy("http://127.0.0.1:7400");
+    let codes = [
+        (
+            Code::NotFound,
+            Exit::Usage,
+            "there is no feed \"rooms\" here; this server has room",
+        ),
+        (
+            Code::InvalidArgument,
+            Exit::Usage,
+            "at most 1000 keys in one request",
+        ),
+        (
+            Code::Unavailable,
+            Exit::Failed,
+            "feed room has no verified cut yet",
+        ),
+        (Code::DeadlineExceeded, Exit::Unreachable, "Timeout expired"),
+        (
+            Code::ResourceExhausted,
+            Exit::Failed,
+            "20000 clients are subscribed to room already; try another server",
+        ),
+    ];
+    for (code, exit, text) in codes {
+        let failure = server.failure(&Status::new(code, text));
+        assert_eq!(failure.exit, exit, "{code:?}");
+        texts.text(
+            &format!("read verbs, {code:?}"),
+            &failure.text,
+            &format!("What the server answered. Exit code {}.", exit as u8),
+            "As the text says.",
+        );
+    }
+    texts.text(
+        "read verbs, nonsense",
+        &server.nonsense("a schema without a schema").text,
+        "The answer does not follow live.proto. Exit code 1.",
+        "Use the release of the server.",
+    );
+}

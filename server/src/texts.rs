@@ -1,0 +1,103 @@
+//! Every error text of the server, every status that it gives and every reason to hold back, with what it means.
+
+use onair_model::Bucket;
+use onair_model::assembly::Hold;
+use onair_xtask::error_texts;
+use onair_xtask::texts::Texts;
+use tonic::{Code, Status};
+
+use crate::ServeError;
+use crate::feed::held;
+use crate::refusal::Refusal;
+
+#[tokio::test]
+async fn errors() {
+    let mut texts = Texts::new();
+    error_texts!(texts, Refusal:
+        NoFeed = says(Code::NotFound, Refusal::NoFeed { asked: "rooms".into(), here: "room".into() }) =>
+            "gRPC status NOT_FOUND. The name is another, or this server does not have that feed.", "Use one of the names given.";
+        NoView = says(Code::NotFound, Refusal::NoView { feed: "room".into(), view: "music".into() }) =>
+            "gRPC status NOT_FOUND. There are no views yet.", "Leave the view empty.";
+        TooLong = says(Code::ResourceExhausted, Refusal::TooLong { limit: 65_536 }) =>
+            "gRPC status RESOURCE_EXHAUSTED. A Subscribe request passes server.request_bytes_max.", "Ask for less, or allow more.";
+        TooManyClients = says(Code::ResourceExhausted, Refusal::TooManyClients { feed: "room".into(), limit: 20_000 }) =>
+            "gRPC status RESOURCE_EXHAUSTED. server.clients_max subscribers are there.", "Use another server, or allow more.";
+        Malformed = says(Code::InvalidArgument, Refusal::Malformed { reason: "the message is cut short".into() }) =>
+            "gRPC status INVALID_ARGUMENT. The client is faulty, or no gRPC client.", "Use the messages of live.proto.";
+        Compressed = says(Code::Unimplemented, Refusal::Compressed) => "gRPC status UNIMPLEMENTED. The client compresses its request.", "Turn that off for requests.";
+        TooManyKeys = says(Code::InvalidArgument, Refusal::TooManyKeys { limit: 1000 }) => "gRPC status INVALID_ARGUMENT. One Get asks for too many keys.", "Ask in several requests.";
+        NoCut = says(Code::Unavailable, Refusal::NoCut { feed: "room".into() }) =>
+            "gRPC status UNAVAILABLE. The server just started, or the first scan is not done.", "Try again in a moment; `onair status` says what it waits for.";
+        NotBound = says(Code::Unavailable, Refusal::NotBound { feed: "room".into() }) =>
+            "gRPC status UNAVAILABLE. The reader has not looked at the table yet.", "Try again in a moment; `onair status` says what it waits for.";
+        Misrouted = says(Code::Internal, Refusal::Misrouted) => "gRPC status INTERNAL. A fault of the server.", "Report it.";
+    );
+    let address = "127.0.0.1:7400".parse().expect("an address");
+    let refused = tonic::transport::Endpoint::from_static("http://127.0.0.1:1")
+        .connect()
+        .await;
+    error_texts!(texts, ServeError:
+        Serve = ServeError::Serve { address, source: refused.expect_err("nobody listens there") } =>
+            "Listening ended.", "As the text says.";
+        Socket = ServeError::Socket(std::io::Error::other("Bad file descriptor (os error 9)")) =>
+            "The listener is broken.", "As the text says.";
+        Reflection = ServeError::Reflection(tonic_reflection::server::Error::InvalidFileDescriptorSet("cut short".into())) =>
+            "The program is damaged.", "Install it again; report it if it stays.";
+    );
+    let three = Bucket::new(3);
+    let holds = [
+        Hold::NoCut,
+        Hold::Reading(three),
+        Hold::Forked(three),
+        Hold::CutForked,
+        Hold::Sum,
+        Hold::Uncontained,
+    ];
+    for hold in holds {
+        let (name, means) = because(hold);
+        texts.text(
+            name,
+            &held(Some(hold)),
+            means,
+            "Nothing while it passes: what is shown stays, and ages. If it lasts, see what `onair status` says of the reader.",
+        );
+    }
+    texts.check(env!("CARGO_MANIFEST_DIR"));
+}
+
+/// A refusal, that goes out with this code.
+fn says(code: Code, refusal: Refusal) -> Refusal {
+    assert_eq!(Status::from(refusal.clone()).code(), code);
+    refusal
+}
+
+/// Why something newer is held back. A new reason belongs into the list above, too.
+fn because(hold: Hold) -> (&'static str, &'static str) {
+    match hold {
+        Hold::Done => ("Hold::Done", "Nothing is held back."),
+        Hold::NoCut => (
+            "Hold::NoCut",
+            "The server has read no full cut since it started.",
+        ),
+        Hold::Reading(_) => (
+            "Hold::Reading",
+            "The log was not read far enough yet, or a record is missing; then the bucket is loaded from the store.",
+        ),
+        Hold::Forked(_) => (
+            "Hold::Forked",
+            "Two records contradict each other; the reader is asked for the bucket's whole content.",
+        ),
+        Hold::CutForked => (
+            "Hold::CutForked",
+            "Two statements of one version contradict each other.",
+        ),
+        Hold::Sum => (
+            "Hold::Sum",
+            "The buckets do not give the digest that the cut states; nothing is shown until they do.",
+        ),
+        Hold::Uncontained => (
+            "Hold::Uncontained",
+            "A new epoch lacks transactions that are shown, and does not say that the source lost them.",
+        ),
+    }
+}

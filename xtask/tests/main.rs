@@ -1,0 +1,6 @@
+//! The servers of the tests, and the page made of golden texts.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod errors;
+mod servers;
