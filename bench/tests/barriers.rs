@@ -2,17 +2,13 @@
 //! the client holds what SELECT gives.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use onair_bench::process::Build;
 use onair_bench::workload::fill;
 use onair_xtask::servers::Flavor;
 
-use crate::world::{self, PATIENCE, World};
-
-/// Between two looks at something that only a command tells.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::world::{self, World};
 
 /// One case: statements while OnAir runs.
 struct Case {
@@ -145,12 +141,7 @@ fn report(world: &World, name: &str, before: u32) {
 /// Prepared before OnAir dies, committed when it is back: the epoch goes on.
 async fn xa_across_a_kill(world: &mut World, marks: &mut u64) -> Result<()> {
     let before = world.observer.progress().epoch;
-    // A kill before the epoch's first checkpoint would open the next one whatever was prepared.
-    let deadline = Instant::now() + PATIENCE;
-    while world.onair.checkpoint_epoch()? != Some(before) {
-        ensure!(Instant::now() < deadline, "no checkpoint in epoch {before}");
-        tokio::time::sleep(LOOK).await;
-    }
+    world.checkpointed().await?;
     world.server.sql(
         "XA START 'k'; UPDATE live.room SET area_id = 10 WHERE id BETWEEN 800 AND 900; XA END 'k'; XA PREPARE 'k'",
     )?;

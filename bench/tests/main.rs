@@ -6,5 +6,6 @@ mod fire;
 mod kills;
 mod lost_tail;
 mod oracle;
+mod source_killed;
 mod system;
 mod world;

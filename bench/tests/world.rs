@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::BufReader;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use onair_bench::observer::{Observer, Seen, content};
 use onair_bench::oracle::{Report, Shape, Truth, check, difference};
 use onair_bench::process::{Build, OnAir};
@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 /// Until a test gives up on something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that only a command tells.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A server with `live.room`, OnAir on it and a client that notes what it sees.
 pub(crate) struct World {
@@ -83,6 +86,17 @@ impl World {
             .await
             .with_context(|| self.onair.log_tail())?;
         self.equal().await
+    }
+
+    /// Waits until a checkpoint stands in the present epoch: a restart or reconnect before that opens the next one.
+    pub(crate) async fn checkpointed(&self) -> Result<()> {
+        let epoch = self.observer.progress().epoch;
+        let deadline = Instant::now() + PATIENCE;
+        while self.onair.checkpoint_epoch()? != Some(epoch) {
+            ensure!(Instant::now() < deadline, "no checkpoint in epoch {epoch}");
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Waits until the client holds what SELECT gives; for a table that nobody writes to.
