@@ -4,5 +4,7 @@
 mod barriers;
 mod fire;
 mod kills;
+mod lost_tail;
 mod oracle;
+mod system;
 mod world;

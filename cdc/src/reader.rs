@@ -10,12 +10,12 @@ use std::time::Duration;
 use onair_log::{EventLog, Layout, LogError};
 use onair_model::cut::{Taken, admit};
 use onair_model::{Digest, Epoch, GtidSet, Lineage, Sum, Version};
-use onair_store::cells::{Moved, move_cell, random_id};
-use onair_store::checkpoint::{self, CellValue, Checkpoint, EpochState, Held};
+use onair_store::cells::random_id;
+use onair_store::checkpoint::{self, Checkpoint, EpochState, Held};
 use onair_store::epoch::{self, Burned};
 use onair_store::head::Head;
 use onair_store::lease::{HeldLease, Standby, Step};
-use onair_store::{CellKey, ShardStore, StoreError};
+use onair_store::{CellKey, ShardStore, StoreError, columns};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -194,25 +194,14 @@ impl Reader {
         let mut feeds = Vec::with_capacity(self.config.feeds.len());
         for config in &self.config.feeds {
             let table = self.source.table(&config.table).await?;
-            let key = CellKey::Columns(Arc::clone(&config.name));
-            let held = checkpoint::read::<BTreeMap<String, u32>>(&*self.store, &key).await?;
-            let before = held
-                .as_ref()
-                .map(|held| held.value.clone())
-                .unwrap_or_default();
-            let (feed, numbers) = bind(config, &table, &FieldNumbers(before.clone()))?;
-            if numbers.0 != before {
-                let expect = held.map(|held| held.token);
-                if let Moved::Lost(_) =
-                    move_cell(&*self.store, &key, expect, numbers.0.to_bytes()).await?
-                {
-                    return Err(StoreError::Unknown {
-                        reason: "another process numbered the columns at the same time".to_owned(),
-                    }
-                    .into());
-                }
-            }
-            feeds.push(Arc::new(feed));
+            let mut bound = None;
+            let give = |known: &BTreeMap<String, u32>| {
+                let (feed, numbers) = bind(config, &table, &FieldNumbers(known.clone()))?;
+                bound = Some(Arc::new(feed));
+                Ok::<_, ReaderError>(numbers.0)
+            };
+            columns::ensure(&*self.store, &config.name, give).await?;
+            feeds.extend(bound);
         }
         self.schemas.send_replace(feeds.clone());
         Ok(feeds)

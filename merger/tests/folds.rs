@@ -179,3 +179,35 @@ async fn records_in_parts_are_folded_whole_and_the_offset_waits_for_them() {
     world.until_folded().await;
     merger.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_moved_between_parts_names_the_first_of_them() {
+    let mut workload = Workload::new(8, 40, 16);
+    let mut world = World::new(1, workload.rows()).await;
+    world.writer.part_bytes = 1000;
+    world.folded().await;
+    let log = std::sync::Arc::clone(&world.log);
+    let first = log.ends(&world.writer.layout.feed).await.unwrap()[0].1.high;
+    // One reader writes two commits in parts and stops before the last; another has the first of the two only.
+    let small = world.touch(&mut workload, B0);
+    let mut other = world.writer.clone();
+    let writes = (100..110)
+        .map(|key| (key, Some(workload.row(400))))
+        .collect();
+    world.writer.commit(writes);
+    let mut flush = world.writer.flush(false);
+    let last = flush.records.pop().unwrap();
+    onair_log::testing::append(&*log, flush.clone()).await;
+    other.restart(other.flushed());
+    other.write(&*log, false).await;
+    let merger = world.start();
+    let folded = async |world: &World| world.head(B0).await.unwrap().state.d == small;
+    world.until("the first commit is folded", folded).await;
+    assert_eq!(world.head(B0).await.unwrap().next_offset, first.0);
+    merger.kill().await;
+    let merger = world.start();
+    flush.records = vec![last];
+    onair_log::testing::append(&*log, flush).await;
+    world.until_folded().await;
+    merger.stop().await;
+}

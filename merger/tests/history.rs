@@ -7,7 +7,7 @@ use onair_log::testing::Workload;
 use onair_model::Bucket;
 use onair_proto::v1;
 use onair_store::head::{self, SegmentRef};
-use onair_store::{HistoryLine, ShardStore, StoreError};
+use onair_store::{HistoryLine, SegmentId, ShardStore, StoreError};
 use prost::Message;
 
 use crate::support::{FEED, World};
@@ -113,6 +113,39 @@ async fn every_full_cut_and_every_superseded_segment_is_in_the_index() {
     }
 }
 
+async fn enter(world: &World, at: i64, segment: &SegmentRef) {
+    let superseded = v1::Superseded {
+        bucket: 0,
+        segment: Some(head::segment_to_wire(segment)),
+        base: false,
+    };
+    let entry = v1::history_entry::Entry::Superseded(superseded);
+    let line = HistoryLine {
+        at,
+        id: segment.id.0,
+        value: v1::HistoryEntry { entry: Some(entry) }
+            .encode_to_vec()
+            .into(),
+    };
+    world.store.write_history(FEED, line).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_head_names_is_not_deleted_whatever_the_index_says() {
+    let (world, _) = moved().await;
+    let segment = world.head(B0).await.unwrap().base;
+    // As after a move that was entered and not made.
+    enter(&world, 1, &segment).await;
+    let merger = world.start();
+    let worked_off = async |world: &World| {
+        let lines = world.store.history(FEED, 0, 2, 10).await;
+        lines.unwrap().is_empty()
+    };
+    world.until("the entry is worked off", worked_off).await;
+    assert!(is_there(&world, &segment).await);
+    merger.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_list_of_superseded_segments_is_worked_off() {
     const LINES: u128 = 2000;
@@ -120,23 +153,10 @@ async fn a_long_list_of_superseded_segments_is_worked_off() {
     let segment = world.head(B0).await.unwrap().base;
     for number in 0..LINES {
         let gone = SegmentRef {
-            id: onair_store::SegmentId(number),
+            id: SegmentId(number),
             ..segment
         };
-        let superseded = v1::Superseded {
-            bucket: 0,
-            segment: Some(head::segment_to_wire(&gone)),
-            base: false,
-        };
-        let entry = v1::history_entry::Entry::Superseded(superseded);
-        let line = HistoryLine {
-            at: number as i64,
-            id: number,
-            value: v1::HistoryEntry { entry: Some(entry) }
-                .encode_to_vec()
-                .into(),
-        };
-        world.store.write_history(FEED, line).await.unwrap();
+        enter(&world, number as i64, &gone).await;
     }
     let merger = world.start();
     // The window is a week: it looks every ten minutes, and does not leave until all is done.

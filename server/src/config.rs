@@ -40,8 +40,6 @@ pub struct Settings {
     pub streams_per_connection: u32,
     /// Connections are told to go away after this long, so that load can move; `None`: never.
     pub connection_age_max: Option<Duration>,
-    /// Bytes under way to one subscriber that it has not read yet; its bound on the server's memory.
-    pub send_buffer: usize,
     /// HTTP/2 keep-alive: a connection that does not answer within twice this is closed.
     pub keepalive: Duration,
     /// How often everybody hears that the content is still complete. At most a second.
@@ -68,7 +66,6 @@ impl Default for Settings {
             request_bytes_max: 64 << 10,
             streams_per_connection: 64,
             connection_age_max: None,
-            send_buffer: 1 << 20,
             keepalive: Duration::from_secs(10),
             progress: Duration::from_secs(1),
             lost_tail_wait: Duration::from_secs(30),

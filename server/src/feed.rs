@@ -49,7 +49,14 @@ enum Trouble {
     Load(#[from] head::LoadError),
 }
 
-/// What one run over the log holds beside the assembly.
+/// What outlives a run over the log.
+struct Content {
+    assembly: Assembly,
+    /// Since when a later epoch waits because it does not contain what is shown.
+    uncontained: Option<Instant>,
+}
+
+/// What one run over the log holds beside the content.
 struct Run {
     id: LogId,
     follower: Box<dyn Follower>,
@@ -58,27 +65,36 @@ struct Run {
     parts: Vec<Parts>,
     /// Since when a bucket lacks data.
     behind: Option<Instant>,
-    /// Since when a later epoch waits because it does not contain what is shown.
-    uncontained: Option<Instant>,
     /// Ends of the log when the worker started: ready when they are read.
     goal: Vec<(Partition, Offset)>,
     held: Option<Hold>,
 }
 
+impl Run {
+    /// Whether everything that was in the log at the start has been read.
+    fn is_read(&self) -> bool {
+        let mut ends = self.goal.iter().zip(&self.next);
+        ends.all(|((_, high), next)| next >= high)
+    }
+}
+
 impl Worker {
     /// Runs until `shutdown`. Errors of log and store are waited out: what is shown stays.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut assembly = Assembly::new(self.lineage, self.feed.buckets);
+        let mut content = Content {
+            assembly: Assembly::new(self.lineage, self.feed.buckets),
+            uncontained: None,
+        };
         loop {
             let ended = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                ended = self.follow(&mut assembly) => ended,
+                ended = self.follow(&mut content) => ended,
             };
             let Err(error) = ended;
             warn!(feed = %self.feed.name, error = %error, "the log or the store does not answer; what is shown stays");
             self.state.trouble(Some(error.to_string()));
-            self.progress(&assembly, "log or store does not answer");
+            self.progress(&content.assembly, "log or store does not answer");
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -88,9 +104,11 @@ impl Worker {
     }
 
     /// Loads what the store has beyond what is held, then follows the log.
-    async fn follow(&self, assembly: &mut Assembly) -> Result<std::convert::Infallible, Trouble> {
-        let mut run = self.begin(assembly).await?;
-        self.publish(assembly, &mut run);
+    async fn follow(&self, content: &mut Content) -> Result<std::convert::Infallible, Trouble> {
+        let mut run = self.begin(&mut content.assembly).await?;
+        // The heads may have been at the log's end.
+        self.state.read(run.is_read());
+        self.publish(content, &mut run);
         let mut tick = tokio::time::interval(self.settings.progress);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due: Option<Instant> = None;
@@ -99,25 +117,25 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = tick.tick() => {
-                    self.heal(assembly, &mut run).await?;
-                    self.publish(assembly, &mut run);
-                    self.progress(assembly, &held(run.held));
+                    self.heal(&mut content.assembly, &mut run).await?;
+                    self.publish(content, &mut run);
+                    self.progress(&content.assembly, &held(run.held));
                 }
                 () = tokio::time::sleep_until(due.unwrap_or(last)), if due.is_some() => {
                     due = None;
                     last = Instant::now();
-                    self.publish(assembly, &mut run);
+                    self.publish(content, &mut run);
                 }
                 entries = run.follower.next() => {
                     self.state.trouble(None);
                     for entry in entries? {
-                        self.take(assembly, &mut run, entry);
+                        self.take(&mut content.assembly, &mut run, entry);
                     }
                     let spacing = self.spacing();
                     if spacing.is_zero() || last.elapsed() >= spacing {
                         last = Instant::now();
                         due = None;
-                        self.publish(assembly, &mut run);
+                        self.publish(content, &mut run);
                     } else {
                         due.get_or_insert(last + spacing);
                     }
@@ -165,7 +183,6 @@ impl Worker {
             next: from.iter().map(|(_, offset)| *offset).collect(),
             parts: vec![Parts::default(); self.feed.buckets.count()],
             behind: None,
-            uncontained: None,
             goal,
             held: None,
         })
@@ -275,35 +292,29 @@ impl Worker {
                 warn!(feed = %self.feed.name, %partition, offset = offset.0, ?payload, "an entry that does not belong here");
             }
         }
-        self.state.read(run.goal.iter().all(|(partition, high)| {
-            let slot = match partition {
-                Partition::Bucket(bucket) => bucket.index(),
-                Partition::Cuts => run.next.len() - 1,
-            };
-            run.next[slot] >= *high
-        }));
+        self.state.read(run.is_read());
     }
 
     /// Publishes what can be; keeps the reason when it cannot.
-    fn publish(&self, assembly: &mut Assembly, run: &mut Run) {
-        let waited = run
+    fn publish(&self, content: &mut Content, run: &mut Run) {
+        let waited = content
             .uncontained
             .is_some_and(|since| since.elapsed() >= self.settings.lost_tail_wait);
         let rewind = if waited { Rewind::Allow } else { Rewind::Wait };
-        match assembly.publish(rewind) {
+        match content.assembly.publish(rewind) {
             Ok(Published { snapshot, frame }) => {
                 if snapshot.seal.rewound {
                     warn!(feed = %self.feed.name, version = %snapshot.seal.version, "the source lost transactions: what is shown went back");
                 }
                 run.held = None;
-                run.uncontained = None;
+                content.uncontained = None;
                 self.state.published(&snapshot.seal);
                 self.ring.publish(snapshot, frame);
             }
             Err(Hold::Done) => run.held = None,
             Err(hold) => {
                 if hold == Hold::Uncontained {
-                    run.uncontained.get_or_insert_with(Instant::now);
+                    content.uncontained.get_or_insert_with(Instant::now);
                 }
                 run.held = Some(hold);
             }

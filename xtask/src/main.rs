@@ -3,6 +3,7 @@
 mod arrows;
 mod faults;
 mod foreground;
+mod plant;
 mod steps;
 mod up;
 mod workload;
@@ -31,6 +32,9 @@ enum Task {
     /// Test everything, cheapest first: what CI runs.
     #[command(after_help = "Example: cargo xtask test --only fmt --only clippy")]
     Test(steps::Arguments),
+    /// Plant one bug after the other and see that the tests notice: a test of the tests, some ten minutes.
+    #[command(after_help = "Example: cargo xtask plant --only off-lost")]
+    Plant(plant::Arguments),
     /// Fetch database servers into the cache folder, all of them by default.
     #[command(after_help = "Example: cargo xtask fetch mysql-9.7")]
     Fetch {
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Test(arguments) => steps::run(&arguments),
+        Task::Plant(arguments) => plant::run(&arguments),
         Task::Fetch { flavors } => fetch(&flavors).map(|()| ExitCode::SUCCESS),
         Task::Server { flavor, port } => serve(flavor, port).map(|()| ExitCode::SUCCESS),
         Task::Faults(arguments) => faults::run(&arguments).map(|()| ExitCode::SUCCESS),

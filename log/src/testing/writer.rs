@@ -1,13 +1,4 @@
-//! An honest reader for tests: real records and cuts of any workload, with plain maps beside them as the truth.
-//!
-//! In: writes, transaction by transaction, or a seeded workload. Out: flushes as a reader makes them (commits on the
-//! chain, parts, progress, partial and full cuts, Replace, Carry), and what the feed holds at every version. Nothing of
-//! `fold`, `cut`, `assembly` or `frame` is used to make either.
-
-#![expect(
-    clippy::unwrap_used,
-    reason = "for tests: a failure is a panic with its place"
-)]
+//! The reader: versions, chain, digests, parts, cuts, epochs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,81 +7,17 @@ use std::time::Duration;
 use onair_model::gtid::{SourceId, Tag};
 use onair_model::parts::split;
 use onair_model::{
-    Body, Bucket, Buckets, Commit, CutRecord, Digest, Epoch, Event, Gtid, GtidSet, Key, Lineage,
-    Record, Row, Sum, Version,
+    Body, Bucket, Buckets, Commit, CutRecord, Epoch, Gtid, GtidSet, Lineage, Record, Version,
 };
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, RngExt, SeedableRng};
 
+use super::truth::{Moment, NOTHING, Writes, events, put, sum};
 use crate::{EventLog, Flush, Layout, LogError};
-
-/// Key to row.
-pub type Content = BTreeMap<Key, Row>;
-
-/// What one transaction leaves at its keys; `None`: off air.
-pub type Writes = Vec<(u64, Option<Row>)>;
 
 /// Between two attempts of an append.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Attempts of an append before the test is given up.
 const ATTEMPTS_MAX: usize = 1000;
-
-const NOTHING: Sum = Sum {
-    digest: Digest::EMPTY,
-    count: 0,
-};
-
-/// The feed at one version.
-#[derive(Clone, Debug)]
-pub struct Moment {
-    buckets: Vec<Arc<Content>>,
-    sums: Vec<Sum>,
-    d: Vec<Version>,
-    /// What its transaction did, by bucket.
-    commits: Vec<Option<Commit>>,
-    writes: Writes,
-    /// Its transaction.
-    transaction: Option<Gtid>,
-    /// The last transaction of the feed contained.
-    pub gtid: Option<Gtid>,
-    /// Executed when it was committed.
-    pub executed: GtidSet,
-    /// When, microseconds since 1970.
-    pub commit_time: i64,
-}
-
-impl Moment {
-    /// One bucket's rows.
-    pub fn bucket(&self, bucket: Bucket) -> &Content {
-        &self.buckets[bucket.index()]
-    }
-
-    /// A bucket's last data version.
-    pub fn d(&self, bucket: Bucket) -> Version {
-        self.d[bucket.index()]
-    }
-
-    /// A bucket's digest and count.
-    pub fn sum(&self, bucket: Bucket) -> Sum {
-        self.sums[bucket.index()]
-    }
-
-    /// All rows.
-    pub fn content(&self) -> Content {
-        let rows = self.buckets.iter().flat_map(|rows| rows.iter());
-        rows.map(|(key, row)| (key.clone(), row.clone())).collect()
-    }
-
-    /// The whole feed's digest and count.
-    pub fn total(&self) -> Sum {
-        self.sums.iter().fold(NOTHING, |sum, part| Sum {
-            digest: sum.digest.plus(part.digest),
-            count: sum.count + part.count,
-        })
-    }
-}
 
 /// How the next epoch goes on from this one.
 #[derive(Clone, Debug, Default)]
@@ -486,93 +413,6 @@ pub async fn append(log: &dyn EventLog, flush: Flush) {
     panic!("{ATTEMPTS_MAX} attempts of an append failed");
 }
 
-/// A seeded stream of transactions.
-#[derive(Debug)]
-pub struct Workload {
-    /// What it draws from.
-    pub rng: StdRng,
-    /// Keys are below this.
-    pub keys: u64,
-    /// Bytes of its large rows: one in fifty.
-    pub large: usize,
-}
-
-impl Workload {
-    /// From this seed.
-    pub fn new(seed: u64, keys: u64, large: usize) -> Self {
-        Workload {
-            rng: StdRng::seed_from_u64(seed),
-            keys,
-            large,
-        }
-    }
-
-    /// A row that no other is equal to.
-    pub fn row(&mut self, len: usize) -> Row {
-        let mut bytes = vec![0; len.max(16)];
-        self.rng.fill_bytes(&mut bytes);
-        Row::new(bytes.into())
-    }
-
-    /// Rows for the first of an epoch: every second key, and one in ten of them large.
-    pub fn rows(&mut self) -> Writes {
-        let keys = (0..self.keys).filter(|key| key % 2 == 0);
-        keys.map(|key| {
-            let len = if key % 20 == 0 { self.large } else { 20 };
-            (key, Some(self.row(len)))
-        })
-        .collect()
-    }
-
-    /// The writes of one transaction: a few keys on, changed, off; sometimes many, sometimes a key as it was.
-    pub fn writes(&mut self) -> Writes {
-        let count = match self.rng.random_range(0..40) {
-            0 => 40,
-            1..=12 => 1,
-            _ => self.rng.random_range(2..5),
-        };
-        let mut writes = BTreeMap::new();
-        for _ in 0..count {
-            let key = self.rng.random_range(0..self.keys);
-            let len = if self.rng.random_ratio(1, 50) {
-                self.large
-            } else {
-                self.rng.random_range(16..60)
-            };
-            let row = (!self.rng.random_ratio(2, 5)).then(|| self.row(len));
-            writes.insert(key, row);
-        }
-        writes.into_iter().collect()
-    }
-
-    /// One transaction, of the feed or not.
-    pub fn step(&mut self, writer: &mut Writer) {
-        match self.rng.random_range(0..20) {
-            0 => {
-                writer.execute();
-            }
-            1 => {
-                writer.commit_elsewhere();
-            }
-            _ => {
-                let writes = self.writes();
-                writer.commit(writes);
-            }
-        }
-    }
-
-    /// One of the versions of the writer's epoch that a reader may start again from.
-    pub fn checkpoint(&mut self, writer: &Writer) -> Version {
-        let start = writer.version().epoch().start();
-        let versions = writer.versions();
-        let acknowledged: Vec<Version> = versions
-            .filter(|version| (start..=writer.flushed()).contains(version))
-            .collect();
-        let recent = &acknowledged[acknowledged.len().saturating_sub(30)..];
-        *recent.choose(&mut self.rng).unwrap()
-    }
-}
-
 fn gtid(number: u64) -> Gtid {
     Gtid::Mysql {
         source: SourceId {
@@ -581,41 +421,4 @@ fn gtid(number: u64) -> Gtid {
         },
         number,
     }
-}
-
-fn sum(rows: &Content) -> Sum {
-    rows.iter().fold(NOTHING, |sum, (key, row)| Sum {
-        digest: sum.digest.plus(Digest::of(key, row)),
-        count: sum.count + 1,
-    })
-}
-
-fn put(moment: &mut Moment, writes: &Writes, layout: Buckets) {
-    for (key, row) in writes {
-        let key = Key::from_u64(*key);
-        let content = Arc::make_mut(&mut moment.buckets[layout.of(&key).index()]);
-        match row {
-            Some(row) => content.insert(key, row.clone()),
-            None => content.remove(&key),
-        };
-    }
-}
-
-fn events(before: &Arc<Content>, after: &Arc<Content>) -> Vec<Event> {
-    if Arc::ptr_eq(before, after) {
-        return Vec::new();
-    }
-    let mut events = Vec::new();
-    for (key, row) in &**after {
-        let (key, row) = (key.clone(), row.clone());
-        match before.get(&key) {
-            None => events.push(Event::On { key, row }),
-            Some(held) if *held != row => events.push(Event::Change { key, row }),
-            Some(_) => {}
-        }
-    }
-    let gone = before.keys().filter(|key| !after.contains_key(*key));
-    events.extend(gone.map(|key| Event::Off { key: key.clone() }));
-    events.sort_by(|a, b| a.key().cmp(b.key()));
-    events
 }
