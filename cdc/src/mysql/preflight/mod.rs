@@ -64,10 +64,17 @@ pub(super) async fn preflight(
     Ok(findings)
 }
 
-/// A finding for each setting, as if all were wrong.
+/// A finding for each setting, as if all were wrong, on a server that replicates from another.
 #[cfg(test)]
 pub(super) fn bad_settings(dialect: Dialect) -> Vec<Finding> {
-    variables::all_wrong(dialect)
+    let mut findings = variables::all_wrong(dialect);
+    let names = match dialect {
+        Dialect::Mysql => ["log_replica_updates", "replica_preserve_commit_order"],
+        Dialect::Mariadb => ["log_slave_updates", "slave_preserve_commit_order"],
+    };
+    let seen = names.map(|name| (name.to_owned(), "OFF".to_owned())).into();
+    server::check_replica(&seen, server::Role::Replica, &mut findings);
+    findings
 }
 
 const SERVER_WHY: &str = "the dialect of the binlog and of the scan depends on it";
