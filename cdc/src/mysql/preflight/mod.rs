@@ -68,11 +68,13 @@ pub(super) async fn preflight(
 #[cfg(test)]
 pub(super) fn bad_settings(dialect: Dialect) -> Vec<Finding> {
     let mut findings = variables::all_wrong(dialect);
-    let names = match dialect {
-        Dialect::Mysql => ["log_replica_updates", "replica_preserve_commit_order"],
-        Dialect::Mariadb => ["log_slave_updates", "slave_preserve_commit_order"],
+    // MariaDB has no setting for the order of commits.
+    let names: &[&str] = match dialect {
+        Dialect::Mysql => &["log_replica_updates", "replica_preserve_commit_order"],
+        Dialect::Mariadb => &["log_slave_updates"],
     };
-    let seen = names.map(|name| (name.to_owned(), "OFF".to_owned())).into();
+    let off = |name: &&str| ((*name).to_owned(), "OFF".to_owned());
+    let seen = names.iter().map(off).collect();
     server::check_replica(&seen, server::Role::Replica, &mut findings);
     findings
 }
