@@ -1,7 +1,7 @@
 //! Planted bugs: places where the proofs can leave a rule out, to see that leaving it out is noticed.
 //!
 //! Without the feature `plant` every question here is a constant `false` and compiles away. With it, a test plants a
-//! bug on its thread ([`with`]), and the environment of a process plants one in all of it (`ONAIR_PLANT=name`) or
+//! bug on its thread (`with`), and the environment of a process plants one in all of it (`ONAIR_PLANT=name`) or
 //! ends it at a failpoint (`ONAIR_FAILPOINT=name:hits`).
 
 macro_rules! bugs {

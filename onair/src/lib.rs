@@ -37,7 +37,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             return report(&Failure::new(
                 Exit::Failed,
-                format!("threads cannot be started: {error}"),
+                format!(
+                    "threads cannot be started: {error}; see the limit on processes (ulimit -u)"
+                ),
             ));
         }
     };

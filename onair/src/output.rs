@@ -15,7 +15,9 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Failure::silent(Exit::Done),
             _ => Failure::new(
                 Exit::Failed,
-                format!("standard output cannot be written to: {error}"),
+                format!(
+                    "standard output cannot be written to: {error}; make room there, or send it elsewhere"
+                ),
             ),
         }
     }

@@ -156,3 +156,44 @@ fn at_version(text: &str) -> String {
     let at = text.find("feed room is at ").unwrap() + "feed room is at ".len();
     text[at..].split(',').next().unwrap().to_owned()
 }
+
+/// Where failures are made, and how many: a new one needs an example above or in src/texts.rs, then its number here.
+/// Without an example are those that a test cannot bring about: an output that is full, threads, signals or a temporary
+/// directory that cannot be had, an answer on a terminal, a server that ends a stream or a feed while it is read.
+const FAILURES: [(&str, usize); 10] = [
+    ("client.rs", 8),
+    ("lib.rs", 1),
+    ("output.rs", 1),
+    ("source.rs", 8),
+    ("verbs/doctor.rs", 2),
+    ("verbs/get.rs", 1),
+    ("verbs/mod.rs", 1),
+    ("verbs/resume.rs", 3),
+    ("verbs/up.rs", 10),
+    ("verbs/watch.rs", 3),
+];
+
+#[test]
+fn every_place_that_makes_a_failure_is_known() {
+    let mut found = Vec::new();
+    let mut dirs = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let src = dirs[0].clone();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let count = text.matches("Failure::new(").count();
+            if count > 0 {
+                let name = path.strip_prefix(&src).unwrap().display().to_string();
+                found.push((name, count));
+            }
+        }
+    }
+    found.sort();
+    let known = FAILURES.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(found, known);
+}

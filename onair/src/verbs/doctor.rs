@@ -56,7 +56,13 @@ pub(crate) async fn run(args: DoctorArgs, out: &mut Output) -> Result<(), Failur
         .count()
     {
         0 => Ok(()),
-        1 => Err(Failure::new(Exit::Failed, "one check failed")),
-        many => Err(Failure::new(Exit::Failed, format!("{many} checks failed"))),
+        1 => Err(Failure::new(
+            Exit::Failed,
+            "one check failed; its line above says what mends it",
+        )),
+        many => Err(Failure::new(
+            Exit::Failed,
+            format!("{many} checks failed; their lines above say what mends them"),
+        )),
     }
 }

@@ -115,7 +115,7 @@ async fn caught_up(
     version: Version,
     mut touched: BTreeMap<Key, bool>,
 ) -> Result<Resumed, Failure> {
-    let closed = |_| Failure::new(Exit::Failed, "the feed was closed");
+    let closed = |_| Failure::new(Exit::Failed, "the feed was closed; try again");
     feed.wait_for(version).await.map_err(closed)?;
     let mut changes = feed.changes().after(held.clone());
     let mut after = held;

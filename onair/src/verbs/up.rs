@@ -73,7 +73,13 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
     })?;
     let address = listener
         .local_addr()
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?
+        .map_err(|error| {
+            let text = format!(
+                "{}: what was bound has no address: {error}; choose another with --listen",
+                loaded.config.listen
+            );
+            Failure::new(Exit::Failed, text)
+        })?
         .to_string();
     let mut signals = Signals::new()?;
     let face = Face {
@@ -137,7 +143,12 @@ async fn begin(config: &Config, data_dir: &Path, listener: TcpListener) -> Resul
     // Filling the demo's table takes the processor for a moment.
     let opened = tokio::task::spawn_blocking(move || source::open(&for_demo))
         .await
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))??;
+        .map_err(|error| {
+            let text = format!(
+                "the source could not be opened: {error}; please report it as a fault of OnAir"
+            );
+            Failure::new(Exit::Failed, text)
+        })??;
     let findings = opened
         .source
         .preflight(&config.feeds)
@@ -285,7 +296,9 @@ async fn empty(path: &Path, yes: bool) -> Result<(), Failure> {
     let gone = |result: std::io::Result<()>| match result {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(
             Exit::Failed,
-            format!("{shown}: cannot be emptied: {error}"),
+            format!(
+                "{shown}: cannot be emptied: {error}; see to its permissions, or use another --data-dir"
+            ),
         )),
         _ => Ok(()),
     };
@@ -370,7 +383,10 @@ impl Signals {
     fn new() -> Result<Self, Failure> {
         let open = |kind| {
             signal(kind).map_err(|error| {
-                Failure::new(Exit::Failed, format!("signals cannot be received: {error}"))
+                Failure::new(
+                    Exit::Failed,
+                    format!("signals cannot be received: {error}; start it again"),
+                )
             })
         };
         Ok(Signals {

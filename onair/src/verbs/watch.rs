@@ -118,7 +118,7 @@ async fn follow(
             biased;
             step = changes.next() => {
                 let Some(step) = step else {
-                    return Err(Failure::new(Exit::Failed, "the feed was closed"));
+                    return Err(Failure::new(Exit::Failed, "the feed was closed; try again"));
                 };
                 show(&step, json, out)?;
                 shown = Some(step.snapshot);

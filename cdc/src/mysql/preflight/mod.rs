@@ -64,10 +64,19 @@ pub(super) async fn preflight(
     Ok(findings)
 }
 
-/// A finding for each setting, as if all were wrong.
+/// A finding for each setting, as if all were wrong, on a server that replicates from another.
 #[cfg(test)]
 pub(super) fn bad_settings(dialect: Dialect) -> Vec<Finding> {
-    variables::all_wrong(dialect)
+    let mut findings = variables::all_wrong(dialect);
+    // MariaDB has no setting for the order of commits.
+    let names: &[&str] = match dialect {
+        Dialect::Mysql => &["log_replica_updates", "replica_preserve_commit_order"],
+        Dialect::Mariadb => &["log_slave_updates"],
+    };
+    let off = |name: &&str| ((*name).to_owned(), "OFF".to_owned());
+    let seen = names.iter().map(off).collect();
+    server::check_replica(&seen, server::Role::Replica, &mut findings);
+    findings
 }
 
 const SERVER_WHY: &str = "the dialect of the binlog and of the scan depends on it";
