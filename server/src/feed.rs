@@ -106,6 +106,7 @@ impl Worker {
     /// Loads what the store has beyond what is held, then follows the log.
     async fn follow(&self, content: &mut Content) -> Result<std::convert::Infallible, Trouble> {
         let mut run = self.begin(&mut content.assembly).await?;
+        self.state.trouble(None);
         // The heads may have been at the log's end.
         self.state.read(run.is_read());
         self.publish(content, &mut run);
