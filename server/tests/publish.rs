@@ -307,6 +307,9 @@ async fn the_last_good_snapshot_stays_through_an_outage() {
     world.check(&new);
     log.set(log::Faults::NONE);
     store.set(store::Faults::NONE);
+    // Also while nobody writes.
+    let clear = async |server: &crate::support::Running| server.report().held.is_empty();
+    server.until("nothing is held any more", clear).await;
     let last = world.touch(&mut workload, B1);
     world.writer.write(&*world.log, true).await;
     server.until_at(last).await;
@@ -315,8 +318,6 @@ async fn the_last_good_snapshot_stays_through_an_outage() {
     old.until(last).await;
     world.check(&old);
     assert!(version < last);
-    let clear = async |server: &crate::support::Running| server.report().held.is_empty();
-    server.until("nothing is held any more", clear).await;
     server.ended().await;
 }
 

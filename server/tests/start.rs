@@ -7,7 +7,7 @@ use onair_log::faulty as log;
 use onair_log::memory::{MemoryConfig, MemoryLog};
 use onair_log::testing::{Workload, append};
 use onair_model::Bucket;
-use onair_store::{CellKey, ShardStore};
+use onair_store::{CellKey, ShardStore, faulty as store};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -217,6 +217,34 @@ async fn a_base_that_is_not_what_its_head_says_is_not_served() {
     world.keep_bucket(B0, version).await;
     server.until_at(version).await;
     until_ready(&server).await;
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_at_the_start_is_waited_for() {
+    let mut workload = Workload::new(11, 100, 50);
+    let world = World::new(2, workload.rows()).await;
+    world.keep(world.writer.version()).await;
+    let down = store::Faults {
+        refused: 1.0,
+        ..store::Faults::NONE
+    };
+    let store = Arc::new(store::Faulty::new(Arc::clone(&world.store), 1, down));
+    let server = world
+        .start_on(Arc::clone(&world.log) as _, Arc::clone(&store) as _)
+        .await;
+    let mut client = Client::new(&server.url).await;
+    let waited = tokio::time::timeout(Duration::from_secs(30), client.next()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert_eq!(server.version(), None);
+    assert_eq!(health(&server).await, ServingStatus::NotServing);
+    assert!(server.report().held.contains("cannot be reached"));
+    store.set(store::Faults::NONE);
+    client.until(world.writer.version()).await;
+    world.check(&client);
+    until_ready(&server).await;
+    // Also while nobody writes.
+    assert_eq!(server.report().held, "");
     server.ended().await;
 }
 
