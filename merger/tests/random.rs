@@ -13,7 +13,7 @@ use rand::RngExt;
 use crate::support::World;
 
 const LIVES: u64 = 4;
-const STEPS: usize = 250;
+const STEPS: usize = 180;
 
 /// What the log does: all that its contract allows, and records lost besides.
 const LOG: log::Faults = log::Faults {

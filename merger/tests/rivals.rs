@@ -30,6 +30,9 @@ async fn two_mergers_do_what_one_does() {
         }
         workload.step(&mut world.writer);
         world.writer.write(&*log, round % 2 == 0).await;
+        for bucket in world.buckets().all() {
+            world.check_bucket(bucket).await;
+        }
         if round % 5 == 0 {
             world.until_folded().await;
         }
@@ -59,6 +62,9 @@ async fn a_merger_that_wakes_up_late_takes_over_from_the_heads() {
         workload.step(&mut world.writer);
         world.writer.write(&*log, true).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
+        for bucket in world.buckets().all() {
+            world.check_bucket(bucket).await;
+        }
     }
     let version = world.writer.version();
     world.until_cut(version).await;

@@ -1,5 +1,6 @@
 //! A feed with its log, its store and the truth; a merger that is started and stopped at will.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) store: Arc<RedbStore>,
     pub(crate) settings: Settings,
+    /// The highest data version of each head that was looked at: none goes back.
+    highest: RefCell<Vec<Version>>,
     _dir: TempDir,
 }
 
@@ -78,6 +81,7 @@ impl World {
             log,
             store,
             settings: Settings::default(),
+            highest: RefCell::new(vec![Version::ZERO; layout.count()]),
             _dir: dir,
         }
     }
@@ -194,6 +198,9 @@ impl World {
         loop {
             let head = self.head(bucket).await?;
             let state = head.state;
+            let highest = self.highest.borrow()[bucket.index()];
+            assert!(highest <= state.d, "the head of {bucket} went back");
+            self.highest.borrow_mut()[bucket.index()] = state.d;
             let truth = self.writer.at(state.d);
             assert_eq!(truth.d(bucket), state.d, "a data version of {bucket}");
             assert_eq!(truth.sum(bucket), (state.digest, state.count).sum());

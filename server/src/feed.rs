@@ -10,7 +10,7 @@ use onair_model::assembly::{Assembly, Hold, Loaded, Published, Rewind};
 use onair_model::fold::Outcome;
 use onair_model::parts::Parts;
 use onair_model::{Bucket, Lineage};
-use onair_store::head::{self, CutsHead, Head};
+use onair_store::head::{self, CutsHead, Head, LoadError};
 use onair_store::{CellKey, ShardStore, StoreError};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ enum Trouble {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Load(#[from] head::LoadError),
+    Load(#[from] LoadError),
 }
 
 /// What outlives a run over the log.
@@ -106,6 +106,7 @@ impl Worker {
     /// Loads what the store has beyond what is held, then follows the log.
     async fn follow(&self, content: &mut Content) -> Result<std::convert::Infallible, Trouble> {
         let mut run = self.begin(&mut content.assembly).await?;
+        self.state.trouble(None);
         // The heads may have been at the log's end.
         self.state.read(run.is_read());
         self.publish(content, &mut run);
@@ -205,12 +206,13 @@ impl Worker {
             return Ok(());
         }
         for (bucket, head) in heads {
+            let (store, feed) = (&*self.store, &self.feed.name);
             let loaded = if behind(*bucket, head) {
-                head::load_old(&*self.store, &self.feed.name, head).await?
+                head::load_old(store, feed, head).await
             } else {
-                Some(head::load_bucket(&*self.store, &self.feed.name, head).await?)
+                head::load_bucket(store, feed, head).await.map(Some)
             };
-            if let Some(loaded) = loaded {
+            if let Some(loaded) = self.sound(*bucket, loaded)? {
                 self.take_loaded(assembly, *bucket, loaded);
             }
         }
@@ -243,18 +245,46 @@ impl Worker {
         head: &Head,
         id: &LogId,
     ) -> Result<Option<Offset>, Trouble> {
-        let next = (*head.log == *id.0).then_some(Offset(head.next_offset));
-        if head.lineage == self.lineage {
-            let loaded = head::load_bucket(&*self.store, &self.feed.name, head).await?;
-            self.take_loaded(assembly, bucket, loaded);
+        if head.lineage != self.lineage {
+            return Ok(None);
         }
-        Ok(next)
+        let next = (*head.log == *id.0).then_some(Offset(head.next_offset));
+        let held = assembly.bucket(bucket);
+        if (head.state.epoch, head.state.d) <= (held.epoch, held.d) {
+            return Ok(next);
+        }
+        let loaded = head::load_bucket(&*self.store, &self.feed.name, head).await;
+        let loaded = self.sound(bucket, loaded.map(Some))?;
+        let taken = loaded.is_some_and(|loaded| self.take_loaded(assembly, bucket, loaded));
+        Ok(next.filter(|_| taken))
     }
 
-    fn take_loaded(&self, assembly: &mut Assembly, bucket: Bucket, loaded: Loaded) {
-        if let Err(error) = assembly.load(bucket, loaded) {
+    /// What was loaded; nothing when it is damaged: then the bucket is as one without a head, until the log or another
+    /// head brings its content.
+    fn sound(
+        &self,
+        bucket: Bucket,
+        loaded: Result<Option<Loaded>, LoadError>,
+    ) -> Result<Option<Loaded>, Trouble> {
+        match loaded {
+            Ok(loaded) => Ok(loaded),
+            Err(LoadError::Store(
+                error @ (StoreError::Unavailable { .. } | StoreError::Unknown { .. }),
+            )) => Err(error.into()),
+            Err(error) => {
+                warn!(feed = %self.feed.name, %bucket, error = %error, "a base shard is damaged");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether it is what its head says, and taken.
+    fn take_loaded(&self, assembly: &mut Assembly, bucket: Bucket, loaded: Loaded) -> bool {
+        let taken = assembly.load(bucket, loaded);
+        if let Err(error) = &taken {
             warn!(feed = %self.feed.name, error = %error, "a base shard is not what its head says");
         }
+        taken.is_ok()
     }
 
     fn take(&self, assembly: &mut Assembly, run: &mut Run, entry: Entry) {

@@ -1,5 +1,7 @@
 //! Subscribers that do not read: they cost others nothing, and the server a stated number of bytes.
 
+use std::time::Duration;
+
 use onair_log::testing::Workload;
 use onair_model::Key;
 use tonic::transport::{Channel, Endpoint};
@@ -164,5 +166,38 @@ async fn one_that_falls_behind_again_and_again_is_told_to_go() {
     back.until(world.writer.version()).await;
     assert!(back.rows.contains_key(&Key::from_u64(0)));
     world.check(&back);
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_spaced_as_subscribers_grow() {
+    let mut workload = Workload::new(4, 0, 0);
+    let mut world = feed(&mut workload, 40, 100).await;
+    world.settings.delivery_cost = Duration::from_millis(50);
+    world.settings.fanout_share = 0.5;
+    world.settings.cores = 1;
+    let server = world.serving().await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::new(&server.url).await;
+        client.until(world.writer.version()).await;
+        clients.push(client);
+    }
+    // Two at 50 ms each on half of one processor: a frame every 200 ms.
+    for number in 0..100 {
+        change(&mut world, &mut workload, number);
+        world.writer.write(&*world.log, false).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for client in &mut clients {
+        client.until(world.writer.version()).await;
+        world.check(client);
+        let frames = client.frames.len();
+        assert!(
+            (8..=22).contains(&frames),
+            "{frames} frames of 100 cuts in 2 s"
+        );
+    }
+    assert_eq!(server.status().await.spacing_ms, 200);
     server.ended().await;
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onair_log::faulty as log;
+use onair_log::memory::{MemoryConfig, MemoryLog};
 use onair_log::testing::{Workload, append};
 use onair_model::Bucket;
-use onair_store::{CellKey, ShardStore};
+use onair_store::{CellKey, ShardStore, faulty as store};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -134,8 +135,7 @@ async fn nothing_is_served_before_a_cut_agrees() {
     let fresh = World::new(2, Vec::new()).await;
     let mut flush = world.writer.open_flush();
     flush.records.retain(|(bucket, _)| *bucket == B0);
-    let bare: Arc<onair_log::memory::MemoryLog> =
-        Arc::new(onair_log::memory::MemoryLog::new(Default::default()));
+    let bare: Arc<MemoryLog> = Arc::new(MemoryLog::new(MemoryConfig::default()));
     onair_log::EventLog::open(&*bare, &world.writer.layout)
         .await
         .unwrap();
@@ -183,7 +183,7 @@ async fn age_is_shown_and_no_gate() {
     append(&*world.log, flush).await;
     world.writer.acknowledge();
     world.keep(world.writer.version()).await;
-    world.log = Arc::new(onair_log::memory::MemoryLog::new(Default::default()));
+    world.log = Arc::new(MemoryLog::new(MemoryConfig::default()));
     let server = world.serving().await;
     until_ready(&server).await;
     let age = server.report().age;
@@ -204,6 +204,8 @@ async fn a_base_that_is_not_what_its_head_says_is_not_served() {
     lying.base.parts = other.base.parts;
     let key = CellKey::Head(FEED.into(), B0);
     world.put(key.clone(), lying.to_bytes()).await;
+    // A log that has nothing to say of it.
+    world.log = Arc::new(MemoryLog::new(MemoryConfig::default()));
     let server = world.start().await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(server.version(), None);
@@ -215,6 +217,87 @@ async fn a_base_that_is_not_what_its_head_says_is_not_served() {
     world.keep_bucket(B0, version).await;
     server.until_at(version).await;
     until_ready(&server).await;
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_at_the_start_is_waited_for() {
+    let mut workload = Workload::new(11, 100, 50);
+    let world = World::new(2, workload.rows()).await;
+    world.keep(world.writer.version()).await;
+    let down = store::Faults {
+        refused: 1.0,
+        ..store::Faults::NONE
+    };
+    let store = Arc::new(store::Faulty::new(Arc::clone(&world.store), 1, down));
+    let server = world
+        .start_on(Arc::clone(&world.log) as _, Arc::clone(&store) as _)
+        .await;
+    let mut client = Client::new(&server.url).await;
+    let waited = tokio::time::timeout(Duration::from_secs(30), client.next()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert_eq!(server.version(), None);
+    assert_eq!(health(&server).await, ServingStatus::NotServing);
+    assert!(server.report().held.contains("cannot be reached"));
+    store.set(store::Faults::NONE);
+    client.until(world.writer.version()).await;
+    world.check(&client);
+    until_ready(&server).await;
+    // Also while nobody writes.
+    assert_eq!(server.report().held, "");
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_base_that_is_gone_is_made_up_for_by_the_log() {
+    let mut workload = Workload::new(9, 100, 50);
+    let mut world = World::new(2, workload.rows()).await;
+    for bucket in [B0, B1] {
+        world.touch(&mut workload, bucket);
+        world.writer.write(&*world.log, true).await;
+    }
+    world.keep(world.writer.version()).await;
+    let head = world.keep_bucket(B0, world.writer.version()).await;
+    let gone = world
+        .store
+        .delete_segment(FEED, head.base.id, head.base.parts);
+    gone.await.unwrap();
+    let server = world.serving().await;
+    let mut client = Client::new(&server.url).await;
+    client.until(world.writer.version()).await;
+    world.check(&client);
+    until_ready(&server).await;
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_base_that_is_gone_is_no_matter_to_one_who_has_its_rows() {
+    let mut workload = Workload::new(10, 100, 50);
+    let mut world = World::new(2, workload.rows()).await;
+    let broken = log::Faulty::new(Arc::clone(&world.log), 1, log::Faults::NONE);
+    let broken = Arc::new(broken);
+    let store = Arc::clone(&world.store);
+    let server = world.start_on(Arc::clone(&broken) as _, store).await;
+    server.until_at(world.writer.version()).await;
+    world.keep(world.writer.version()).await;
+    let head = world.keep_bucket(B0, world.writer.version()).await;
+    let gone = world
+        .store
+        .delete_segment(FEED, head.base.id, head.base.parts);
+    gone.await.unwrap();
+    // It must follow the log anew, and has nothing to read from the store for that.
+    broken.set(log::Faults {
+        broken: 1.0,
+        ..log::Faults::NONE
+    });
+    let shown = world.touch(&mut workload, B0);
+    world.writer.write(&*world.log, true).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    broken.set(log::Faults::NONE);
+    let version = world.touch(&mut workload, B0);
+    world.writer.write(&*world.log, false).await;
+    server.until_at(version).await;
+    assert!(shown < version);
     server.ended().await;
 }
 

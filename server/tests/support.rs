@@ -229,6 +229,14 @@ impl World {
 
     /// One bucket's head.
     pub(crate) async fn keep_bucket(&self, bucket: Bucket, base: Version) -> Head {
+        let head = self.head_of(bucket, base).await;
+        self.put(CellKey::Head(FEED.into(), bucket), head.to_bytes())
+            .await;
+        head
+    }
+
+    /// One bucket's head as it would be written now, with its segments.
+    pub(crate) async fn head_of(&self, bucket: Bucket, base: Version) -> Head {
         let (store, writer) = (&*self.keeper, &self.writer);
         let (from, now) = (writer.at(base), writer.now());
         let (d, sum) = (now.d(bucket), now.sum(bucket));
@@ -237,7 +245,7 @@ impl World {
         let base_ref = sure!(head::write_base(store, FEED, prev, base_sum, rows()));
         let commits = writer.commits(bucket, base, writer.version());
         let delta = sure!(head::write_delta(store, FEED, prev, sum, &commits));
-        let head = Head {
+        Head {
             lineage: LINEAGE,
             state: BucketState {
                 epoch: writer.version().epoch(),
@@ -255,10 +263,7 @@ impl World {
             log: self.log_id().await,
             next_offset: self.end(Partition::Bucket(bucket)).await,
             old: None,
-        };
-        self.put(CellKey::Head(FEED.into(), bucket), head.to_bytes())
-            .await;
-        head
+        }
     }
 
     pub(crate) async fn put(&self, key: CellKey, value: bytes::Bytes) {
