@@ -1,11 +1,13 @@
 //! Two mergers on the same buckets: only one can win each move, and the other does no harm.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onair_log::EventLog;
 use onair_log::testing::{Opening, Workload, append};
+use onair_log::{EventLog, faulty};
 
+use crate::stops::known;
 use crate::support::World;
 
 #[tokio::test(start_paused = true)]
@@ -75,4 +77,43 @@ async fn a_merger_that_wakes_up_late_takes_over_from_the_heads() {
     world.until_folded().await;
     assert_eq!(world.whole_cut().await, Some(after));
     sleeper.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merger_that_lags_does_no_harm() {
+    let mut workload = Workload::new(3, 60, 200);
+    let mut world = World::new(2, workload.rows()).await;
+    let lag = faulty::Faults {
+        delayed: 1.0,
+        delay_max: Duration::from_millis(1500),
+        ..faulty::Faults::NONE
+    };
+    let lagging = Arc::new(faulty::Faulty::new(Arc::clone(&world.log), 3, lag));
+    let slow = world.start_on(lagging, Arc::clone(&world.store) as _);
+    let mut folds = 0;
+    let mut seen = BTreeMap::new();
+    for round in 0..80 {
+        // The other one is ahead of it, and gone again and again.
+        let fast = (round % 2 == 0).then(|| world.start());
+        for _ in 0..4 {
+            workload.step(&mut world.writer);
+            world.writer.write(&*world.log, true).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            for bucket in world.buckets().all() {
+                world.check_bucket(bucket).await;
+            }
+        }
+        seen.extend(known(&world).await);
+        if let Some(fast) = fast {
+            folds += fast.feed().folds;
+            fast.kill().await;
+        }
+    }
+    assert!(slow.feed().folds > 10 && folds > 10);
+    world.until_folded().await;
+    slow.stop().await;
+    let known = known(&world).await;
+    for (id, segment) in seen {
+        assert!(known.contains_key(&id), "left behind: {segment:?}");
+    }
 }

@@ -112,7 +112,7 @@ impl ShardStore for Stops {
 }
 
 /// Every segment that a head names or the index has.
-async fn known(world: &World) -> BTreeMap<SegmentId, SegmentRef> {
+pub(crate) async fn known(world: &World) -> BTreeMap<SegmentId, SegmentRef> {
     let mut known = BTreeMap::new();
     for bucket in world.buckets().all() {
         let head = world.head(bucket).await;

@@ -14,6 +14,9 @@ use tonic::{Code, Status, Streaming};
 
 use crate::support::FEED;
 
+/// Seconds of Progress, one each, in which what is waited for must come.
+const PATIENCE: u32 = 400;
+
 /// What a stream said, as far as anybody can see it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Said {
@@ -207,24 +210,28 @@ impl Client {
 
     /// Reads on until it holds `version`.
     pub(crate) async fn until(&mut self, version: Version) {
+        let mut patience = PATIENCE;
         while self.version != Some(version) {
-            let said = self.next().await;
-            let fine = matches!(
-                said,
-                Said::Full(_) | Said::Resume | Said::Sealed(_) | Said::Progress(_)
-            );
-            assert!(fine, "{said:?} before {version}, at {:?}", self.version);
+            match self.next().await {
+                Said::Full(_) | Said::Resume | Said::Sealed(_) => {}
+                Said::Progress(progress) => {
+                    assert!(patience > 0, "{version} never came: {progress:?}");
+                    patience -= 1;
+                }
+                said => panic!("{said:?} before {version}, at {:?}", self.version),
+            }
         }
     }
 
     /// The next thing that is not progress.
     pub(crate) async fn news(&mut self) -> Said {
-        loop {
+        for _ in 0..PATIENCE {
             match self.next().await {
                 Said::Progress(_) => {}
                 said => return said,
             }
         }
+        panic!("nothing but progress at {:?}", self.version);
     }
 
     /// The next progress.
