@@ -100,7 +100,7 @@ async fn heads_ahead_of_the_cut_are_shown_at_the_cut() {
     // The cuts partition is behind: only the cut at the start is known.
     let newest = world.writer.version();
     world.keep_bucket(B0, start).await;
-    let late = log::Faulty::new(
+    let late = Arc::new(log::Faulty::new(
         Arc::clone(&world.log),
         1,
         log::Faults {
@@ -109,9 +109,9 @@ async fn heads_ahead_of_the_cut_are_shown_at_the_cut() {
             delay_max: Duration::from_secs(3600),
             ..log::Faults::NONE
         },
-    );
+    ));
     let server = world
-        .start_on(Arc::new(late), Arc::clone(&world.store) as _)
+        .start_on(Arc::clone(&late) as _, Arc::clone(&world.store) as _)
         .await;
     let mut client = Client::new(&server.url).await;
     assert_eq!(client.next().await, Said::Full("first".into()));
@@ -120,6 +120,7 @@ async fn heads_ahead_of_the_cut_are_shown_at_the_cut() {
     // Shown, but not ready: the log has more that was seen at the start.
     assert!(!server.status().await.ready);
     assert_eq!(health(&server).await, ServingStatus::NotServing);
+    late.set(log::Faults::NONE);
     client.until(newest).await;
     world.check(&client);
     until_ready(&server).await;
