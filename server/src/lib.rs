@@ -26,6 +26,9 @@ use onair_store::ShardStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService as _;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 pub use crate::config::{FeedLayout, Settings};
 use crate::feed::Worker;
@@ -174,16 +177,20 @@ impl Server {
             workers.spawn(worker.run(stop_workers.clone()));
         }
         let (health, health_service) = tonic_health::server::health_reporter();
-        let ready = Handle {
-            served: Arc::clone(&served),
-        };
-        health.set_not_serving::<OnAirServer<Service>>().await;
+        say_health(&health, ServingStatus::NotServing).await;
         workers.spawn({
-            let stop = stop_workers.clone();
+            let (draining, stop) = (shutdown.clone(), stop_workers.clone());
+            let served = Arc::clone(&served);
             async move {
+                let serving = async {
+                    Handle { served }.ready().await;
+                    say_health(&health, ServingStatus::Serving).await;
+                    std::future::pending::<()>().await;
+                };
                 tokio::select! {
+                    () = draining.cancelled() => say_health(&health, ServingStatus::NotServing).await,
                     () = stop.cancelled() => {}
-                    () = ready.ready() => health.set_serving::<OnAirServer<Service>>().await,
+                    () = serving => {}
                 }
             }
         });
@@ -238,6 +245,13 @@ impl Server {
         stop_workers.cancel();
         while workers.join_next().await.is_some() {}
         ended.map_err(|source| ServeError::Serve { address, source })
+    }
+}
+
+/// Of the service, and of the server as a whole, which has the empty name.
+async fn say_health(health: &HealthReporter, status: ServingStatus) {
+    for name in ["", OnAirServer::<Service>::NAME] {
+        health.set_service_status(name, status).await;
     }
 }
 

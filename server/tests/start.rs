@@ -20,9 +20,14 @@ const SERVICE: &str = "onair.v1.OnAir";
 
 async fn health(server: &Running) -> ServingStatus {
     let mut client = HealthClient::new(channel(&server.url).await);
-    let service = SERVICE.into();
-    let answer = client.check(HealthCheckRequest { service }).await;
-    answer.unwrap().into_inner().status()
+    let mut ask = async |service: &str| {
+        let service = service.into();
+        let answer = client.check(HealthCheckRequest { service }).await;
+        answer.unwrap().into_inner().status()
+    };
+    let of_service = ask(SERVICE).await;
+    assert_eq!(ask("").await, of_service, "the server as a whole");
+    of_service
 }
 
 async fn until_ready(server: &Running) {
