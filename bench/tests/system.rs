@@ -107,7 +107,7 @@ impl System {
             Arc::clone(&store),
         );
         let status = reader.status();
-        let feeds = reader.bind().await?;
+        reader.bind().await?;
         let name: Arc<str> = "room".into();
         let merger = Merger {
             lineage,
@@ -129,11 +129,7 @@ impl System {
             roles: Arc::new(Vec::new),
             build: "test".into(),
         };
-        let layout = onair_server::FeedLayout {
-            name,
-            buckets,
-            schema: Arc::clone(&feeds[0].schema),
-        };
+        let layout = onair_server::FeedLayout { name, buckets };
         let server = Server::new(
             listener,
             backends,

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use onair_log::{EventLog, Layout, LogError};
 use onair_model::cut::{Taken, admit};
+use onair_model::schema::Schema;
 use onair_model::{Digest, Epoch, GtidSet, Lineage, Sum, Version};
-use onair_store::cells::random_id;
-use onair_store::checkpoint::{self, Checkpoint, EpochState, Held};
+use onair_store::cells::{Moved, move_cell, random_id};
+use onair_store::checkpoint::{self, CellValue as _, Checkpoint, EpochState, Held};
 use onair_store::epoch::{self, Burned};
 use onair_store::head::Head;
 use onair_store::lease::{HeldLease, Standby, Step};
-use onair_store::{CellKey, ShardStore, StoreError, columns};
+use onair_store::schema::FeedSchema;
+use onair_store::{CellKey, ShardStore, StoreError, columns, schema};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -51,7 +53,6 @@ pub struct Reader {
     store: Arc<dyn ShardStore>,
     reader_id: u64,
     status: watch::Sender<Status>,
-    schemas: watch::Sender<Vec<Arc<Feed>>>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -180,7 +181,6 @@ impl Reader {
             store,
             reader_id: random_id() as u64,
             status: watch::Sender::new(status),
-            schemas: watch::Sender::new(Vec::new()),
         }
     }
 
@@ -203,7 +203,6 @@ impl Reader {
             columns::ensure(&*self.store, &config.name, give).await?;
             feeds.extend(bound);
         }
-        self.schemas.send_replace(feeds.clone());
         Ok(feeds)
     }
 
@@ -364,6 +363,12 @@ impl Reader {
         let cause = match judged {
             Ok(checkpoint) => match self.resume(&common, &checkpoint).await {
                 Ok((stream, sequence, prints)) => {
+                    for feed in &common.feeds {
+                        // The plan is the same, so it can only be missing: in a store of an older release.
+                        let held = schema::held(&*self.store, &feed.config.name).await?;
+                        self.describe(feed, sequence.version().epoch(), held)
+                            .await?;
+                    }
                     return Ok(Begun {
                         common,
                         stream,
@@ -506,6 +511,10 @@ impl Reader {
             .next()
             .ok_or(Ended::Final(ReaderError::EpochsFull))?;
         let from = beginning(&common.now, &cause);
+        let mut described = Vec::with_capacity(common.feeds.len());
+        for feed in &common.feeds {
+            described.push(schema::held(&*self.store, &feed.config.name).await?);
+        }
         let state = EpochState {
             epoch,
             server: common.now.server.clone(),
@@ -515,6 +524,9 @@ impl Reader {
         };
         burn(&*self.store, &self.config.source, burned.as_ref(), &state).await?;
         onair_model::plant::failpoint("epoch opening");
+        for (feed, held) in common.feeds.iter().zip(described) {
+            self.describe(feed, epoch, held).await?;
+        }
         info!(%epoch, reason = %cause, lost_tail = cause.lost_tail(), "an epoch is opened");
         self.status.send_modify(|status| status.epochs += 1);
         let nothing = BucketMark {
@@ -556,6 +568,33 @@ impl Reader {
             prints: VecDeque::new(),
             opening: Some(before),
         })
+    }
+
+    /// Writes a feed's schema unless it stands. What stood was read before the epoch was burned, so that only the reader
+    /// that burned the newest one can.
+    async fn describe(
+        &self,
+        feed: &Feed,
+        epoch: Epoch,
+        held: Option<Held<FeedSchema>>,
+    ) -> Result<(), Ended> {
+        let new = FeedSchema {
+            since: epoch,
+            schema: Schema::clone(&feed.schema),
+            buckets: feed.config.buckets,
+        };
+        let same = |held: &Held<FeedSchema>| {
+            held.value.schema == new.schema && held.value.buckets == new.buckets
+        };
+        if held.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let key = CellKey::Schema(Arc::clone(&feed.config.name));
+        let expect = held.map(|held| held.token);
+        match move_cell(&*self.store, &key, expect, new.to_bytes()).await? {
+            Moved::Won(_) => Ok(()),
+            Moved::Lost(_) => Err(Ended::LeaseLost),
+        }
     }
 
     /// What each bucket was before, by its head in the store, as far as the log's last cut agrees that it is the newest.

@@ -146,7 +146,6 @@ pub(crate) async fn start(parts: Parts) -> Result<System, SystemError> {
         .map(|feed| onair_server::FeedLayout {
             name: Arc::clone(&feed.config.name),
             buckets: feed.config.buckets,
-            schema: Arc::clone(&feed.schema),
         })
         .collect();
     let server = Server::new(listener, backends, layouts, server);

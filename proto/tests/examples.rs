@@ -5,11 +5,11 @@ use onair_proto::v1::record::Body;
 use onair_proto::v1::subscribe_response::Message as Response;
 use onair_proto::v1::{
     BasePart, BucketCheckpoint, BucketStatus, Carry, Checkpoint, Chunk, Columns, Commit, Commits,
-    Cut, CutsHead, DeltaPart, EpochState, Event, FeedCheckpoint, FeedStatus, Field, Fingerprint,
-    Frame, GetRequest, GetResponse, GoAway, Have, Head, HistoryEntry, Lease, NotYet, Progress,
-    Proven, Record, Replace, ReplaceRequest, RoleStatus, Schema, SchemaRequest, SchemaResponse,
-    Seal, SegmentRef, Start, StatusRequest, StatusResponse, SubscribeRequest, SubscribeResponse,
-    Superseded, Touched, event, history_entry, start,
+    Cut, CutsHead, DeltaPart, EpochState, Event, FeedCheckpoint, FeedSchema, FeedStatus, Field,
+    Fingerprint, Frame, GetRequest, GetResponse, GoAway, Have, Head, HistoryEntry, Lease, NotYet,
+    Progress, Proven, Record, Replace, ReplaceRequest, RoleStatus, Schema, SchemaRequest,
+    SchemaResponse, Seal, SegmentRef, Start, StatusRequest, StatusResponse, SubscribeRequest,
+    SubscribeResponse, Superseded, Touched, event, history_entry, start,
 };
 
 /// Whether bytes decode to the value.
@@ -69,6 +69,13 @@ fn store() -> Vec<Example> {
     let history = |entry| HistoryEntry { entry: Some(entry) };
     vec![
         example("Head", head()),
+        example(
+            "FeedSchema",
+            FeedSchema {
+                since: 13,
+                schema: Some(schema()),
+            },
+        ),
         example("SegmentRef", segment(1)),
         example(
             "CutsHead",

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use onair_log::Layout;
 use onair_model::Buckets;
-use onair_model::schema::Schema;
 
 /// A feed to serve.
 #[derive(Clone, Debug)]
@@ -14,8 +13,6 @@ pub struct FeedLayout {
     pub name: Arc<str>,
     /// Its buckets.
     pub buckets: Buckets,
-    /// Its schema, for clients.
-    pub schema: Arc<Schema>,
 }
 
 impl FeedLayout {

@@ -9,9 +9,10 @@ use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, P
 use onair_model::assembly::{Assembly, Hold, Loaded, Published, Rewind};
 use onair_model::fold::Outcome;
 use onair_model::parts::Parts;
-use onair_model::{Bucket, Lineage};
+use onair_model::schema::Schema;
+use onair_model::{Bucket, Epoch, Lineage};
 use onair_store::head::{self, CutsHead, Head, LoadError};
-use onair_store::{CellKey, ShardStore, StoreError};
+use onair_store::{CellKey, ShardStore, StoreError, schema};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -54,6 +55,8 @@ struct Content {
     assembly: Assembly,
     /// Since when a later epoch waits because it does not contain what is shown.
     uncontained: Option<Instant>,
+    /// What rows are of in the epoch of the newest cut.
+    described: Option<(Epoch, Arc<Schema>)>,
 }
 
 /// What one run over the log holds beside the content.
@@ -68,9 +71,18 @@ struct Run {
     /// Ends of the log when the worker started: ready when they are read.
     goal: Vec<(Partition, Offset)>,
     held: Option<Hold>,
+    /// The store does not say what the rows of the newest cut's epoch are of.
+    is_undescribed: bool,
 }
 
 impl Run {
+    fn why_held(&self) -> String {
+        match self.is_undescribed {
+            true => UNDESCRIBED.to_owned(),
+            false => held(self.held),
+        }
+    }
+
     /// Whether everything that was in the log at the start has been read.
     fn is_read(&self) -> bool {
         let mut ends = self.goal.iter().zip(&self.next);
@@ -84,6 +96,7 @@ impl Worker {
         let mut content = Content {
             assembly: Assembly::new(self.lineage, self.feed.buckets),
             uncontained: None,
+            described: None,
         };
         loop {
             let ended = tokio::select! {
@@ -105,11 +118,11 @@ impl Worker {
 
     /// Loads what the store has beyond what is held, then follows the log.
     async fn follow(&self, content: &mut Content) -> Result<std::convert::Infallible, Trouble> {
-        let mut run = self.begin(&mut content.assembly).await?;
+        let mut run = self.begin(content).await?;
         self.state.trouble(None);
         // The heads may have been at the log's end.
         self.state.read(run.is_read());
-        self.publish(content, &mut run);
+        self.publish(content, &mut run).await?;
         let mut tick = tokio::time::interval(self.settings.progress);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due: Option<Instant> = None;
@@ -119,13 +132,13 @@ impl Worker {
                 biased;
                 _ = tick.tick() => {
                     self.heal(&mut content.assembly, &mut run).await?;
-                    self.publish(content, &mut run);
-                    self.progress(&content.assembly, &held(run.held));
+                    self.publish(content, &mut run).await?;
+                    self.progress(&content.assembly, &run.why_held());
                 }
                 () = tokio::time::sleep_until(due.unwrap_or(last)), if due.is_some() => {
                     due = None;
                     last = Instant::now();
-                    self.publish(content, &mut run);
+                    self.publish(content, &mut run).await?;
                 }
                 entries = run.follower.next() => {
                     self.state.trouble(None);
@@ -136,7 +149,7 @@ impl Worker {
                     if spacing.is_zero() || last.elapsed() >= spacing {
                         last = Instant::now();
                         due = None;
-                        self.publish(content, &mut run);
+                        self.publish(content, &mut run).await?;
                     } else {
                         due.get_or_insert(last + spacing);
                     }
@@ -145,7 +158,7 @@ impl Worker {
         }
     }
 
-    async fn begin(&self, assembly: &mut Assembly) -> Result<Run, Trouble> {
+    async fn begin(&self, content: &mut Content) -> Result<Run, Trouble> {
         let id = self.log.open(&self.feed.log_layout()).await?;
         let mut named = vec![None; self.feed.buckets.count() + 1];
         let mut heads = Vec::with_capacity(self.feed.buckets.count());
@@ -162,11 +175,12 @@ impl Worker {
             if *cuts.log == *id.0 {
                 named[self.feed.buckets.count()] = Some(Offset(cuts.next_offset));
             }
-            assembly.cut(&cuts.cut);
-            if assembly.published().is_none() {
-                self.show_old(assembly, &heads, &cuts).await?;
+            content.assembly.cut(&cuts.cut);
+            if content.assembly.published().is_none() {
+                self.show_old(content, &heads, &cuts).await?;
             }
         }
+        let assembly = &mut content.assembly;
         for (bucket, head) in &heads {
             named[bucket.index()] = self.load_head(assembly, *bucket, head, &id).await?;
         }
@@ -186,6 +200,7 @@ impl Worker {
             behind: None,
             goal,
             held: None,
+            is_undescribed: false,
         })
     }
 
@@ -193,10 +208,14 @@ impl Worker {
     /// a bucket was stated anew, serves what was last proven.
     async fn show_old(
         &self,
-        assembly: &mut Assembly,
+        content: &mut Content,
         heads: &[(Bucket, Head)],
         cuts: &CutsHead,
     ) -> Result<(), Trouble> {
+        let Some(schema) = self.schema(content).await? else {
+            return Ok(());
+        };
+        let assembly = &mut content.assembly;
         let at = |bucket: Bucket| {
             let mut named = cuts.cut.touched.iter();
             named.find(|(of, _)| *of == bucket).map(|(_, d)| *d)
@@ -218,9 +237,33 @@ impl Worker {
         }
         if let Ok(Published { snapshot, frame }) = assembly.publish(Rewind::Wait) {
             self.state.published(&snapshot.seal);
-            self.ring.publish(snapshot, frame);
+            self.ring.publish(snapshot, frame, &schema);
         }
         Ok(())
+    }
+
+    /// What rows are of in the epoch of the newest cut; `None` when there is no cut, or when the store does not say: then
+    /// a later epoch is about to be, whose rows are of another schema.
+    async fn schema(&self, content: &mut Content) -> Result<Option<Arc<Schema>>, Trouble> {
+        let Some(epoch) = content.assembly.taken().map(|cut| cut.version.epoch()) else {
+            return Ok(None);
+        };
+        if let Some((of, schema)) = &content.described
+            && *of == epoch
+        {
+            return Ok(Some(Arc::clone(schema)));
+        }
+        let held = schema::held(&*self.store, &self.feed.name).await?;
+        let Some(held) = held.filter(|held| held.value.since <= epoch) else {
+            return Ok(None);
+        };
+        // One that is the same is kept: whoever compares them need not look inside.
+        let schema = match content.described.take() {
+            Some((_, before)) if *before == held.value.schema => before,
+            _ => Arc::new(held.value.schema),
+        };
+        content.described = Some((epoch, Arc::clone(&schema)));
+        Ok(Some(schema))
     }
 
     /// Loads one bucket's content from the store; tells where the log goes on from it.
@@ -326,7 +369,13 @@ impl Worker {
     }
 
     /// Publishes what can be; keeps the reason when it cannot.
-    fn publish(&self, content: &mut Content, run: &mut Run) {
+    async fn publish(&self, content: &mut Content, run: &mut Run) -> Result<(), Trouble> {
+        let schema = self.schema(content).await?;
+        run.is_undescribed = schema.is_none() && content.assembly.taken().is_some();
+        let Some(schema) = schema else {
+            run.held = Some(Hold::NoCut);
+            return Ok(());
+        };
         let waited = content
             .uncontained
             .is_some_and(|since| since.elapsed() >= self.settings.lost_tail_wait);
@@ -339,7 +388,7 @@ impl Worker {
                 run.held = None;
                 content.uncontained = None;
                 self.state.published(&snapshot.seal);
-                self.ring.publish(snapshot, frame);
+                self.ring.publish(snapshot, frame, &schema);
             }
             Err(Hold::Done) => run.held = None,
             Err(hold) => {
@@ -349,6 +398,7 @@ impl Worker {
                 run.held = Some(hold);
             }
         }
+        Ok(())
     }
 
     /// Loads buckets again that lack data or have forked, and follows the log from their heads.
@@ -433,6 +483,10 @@ impl Worker {
         spacing
     }
 }
+
+/// Why nothing of an epoch is shown whose schema is not known.
+pub(crate) const UNDESCRIBED: &str =
+    "the store does not say what the rows of this epoch are made of; a later epoch is waited for";
 
 pub(crate) fn held(hold: Option<Hold>) -> String {
     match hold {

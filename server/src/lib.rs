@@ -122,8 +122,7 @@ impl Server {
         let served = feeds
             .iter()
             .map(|feed| {
-                let ring = Arc::new(Ring::new(settings.ring_bytes));
-                ring.set_schema(Arc::clone(&feed.schema), feed.buckets.count());
+                let ring = Arc::new(Ring::new(settings.ring_bytes, feed.buckets.count()));
                 (
                     Arc::clone(&feed.name),
                     Served {

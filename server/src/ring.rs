@@ -28,16 +28,20 @@ pub(crate) struct Ring {
     /// A whole snapshot as it is sent, kept while the ring can lead on from it.
     encoded: tokio::sync::Mutex<Option<Arc<EncodedSnapshot>>>,
     bytes_max: usize,
+    /// How many buckets the feed has.
+    buckets: usize,
     clients: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Inner {
-    schema: Option<(Arc<Schema>, usize)>,
+    schema: Option<Arc<Schema>>,
     snapshot: Option<Arc<Snapshot>>,
     items: VecDeque<Item>,
     /// Index of the first item.
     first: u64,
+    /// Cursors below it are of another schema.
+    defined: u64,
     bytes: usize,
 }
 
@@ -72,6 +76,8 @@ pub(crate) enum Next {
     Wait,
     /// The ring has left the cursor behind.
     Lagged,
+    /// Rows are of another schema now: nothing leads on from before.
+    Redefined,
 }
 
 /// Where a client that holds something goes on.
@@ -88,18 +94,20 @@ pub(crate) enum Resume {
 }
 
 impl Ring {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, buckets: usize) -> Self {
         Ring {
             inner: RwLock::new(Inner {
                 schema: None,
                 snapshot: None,
                 items: VecDeque::new(),
                 first: 0,
+                defined: 0,
                 bytes: 0,
             }),
             end: watch::Sender::new(0),
             encoded: tokio::sync::Mutex::new(None),
             bytes_max,
+            buckets,
             clients: AtomicUsize::new(0),
         }
     }
@@ -125,27 +133,41 @@ impl Ring {
         })
     }
 
+    /// What is shown; nothing is [`Version::ZERO`].
+    pub(crate) fn version(&self) -> Version {
+        let shown = |inner: &Inner| inner.snapshot.as_ref().map(|shown| shown.seal.version);
+        self.read(shown).unwrap_or(Version::ZERO)
+    }
+
     pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.read(|inner| inner.snapshot.clone())
     }
 
-    /// The feed's schema and its number of buckets.
+    /// The schema of what is shown, and the feed's number of buckets.
     pub(crate) fn schema(&self) -> Option<(Arc<Schema>, usize)> {
-        self.read(|inner| inner.schema.clone())
+        Some((self.read(|inner| inner.schema.clone())?, self.buckets))
     }
 
-    pub(crate) fn set_schema(&self, schema: Arc<Schema>, buckets: usize) {
-        self.write(|inner| inner.schema = Some((schema, buckets)));
-    }
-
-    /// Shows a new snapshot. Without a frame, nobody can go on from what was before.
-    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>, frame: Option<Frame>) {
+    /// Shows a new snapshot, whose rows are of this schema. Without a frame, or where the schema is another, nobody can
+    /// go on from what was before.
+    pub(crate) fn publish(
+        &self,
+        snapshot: Arc<Snapshot>,
+        frame: Option<Frame>,
+        schema: &Arc<Schema>,
+    ) {
         self.write(|inner| {
             let before = inner.snapshot.replace(Arc::clone(&snapshot));
-            let Some(frame) = frame else {
-                inner.first += inner.items.len() as u64;
+            let same = inner.schema.as_ref().is_none_or(|held| held == schema);
+            inner.schema = Some(Arc::clone(schema));
+            let Some(frame) = frame.filter(|_| same) else {
+                // No cursor stands at this index or above.
+                inner.first += inner.items.len() as u64 + 1;
                 inner.items.clear();
                 inner.bytes = 0;
+                if !same {
+                    inner.defined = inner.first;
+                }
                 return;
             };
             // A set that may have lost something is told whole: a difference cannot say so.
@@ -258,6 +280,9 @@ impl Ring {
     pub(crate) fn next(&self, index: u64) -> Next {
         self.read(|inner| {
             let end = inner.first + inner.items.len() as u64;
+            if index < inner.defined {
+                return Next::Redefined;
+            }
             if index < inner.first {
                 return Next::Lagged;
             }
@@ -303,8 +328,8 @@ impl Ring {
         })
     }
 
-    /// A whole snapshot as it is sent: made once, shared while the ring leads on from it.
-    pub(crate) async fn encoded(&self) -> Option<Arc<EncodedSnapshot>> {
+    /// A whole snapshot as it is sent, of `least` or later: made once, shared while the ring leads on from it.
+    pub(crate) async fn encoded(&self, least: Version) -> Option<Arc<EncodedSnapshot>> {
         let mut held = self.encoded.lock().await;
         let (snapshot, end, first) = self.read(|inner| {
             let end = inner.first + inner.items.len() as u64;
@@ -312,6 +337,7 @@ impl Ring {
         })?;
         if let Some(encoded) = &*held
             && encoded.next >= first
+            && encoded.seal.version >= least
             && end - encoded.next <= CONFLATE_ABOVE
             && encoded.seal.version.epoch() == snapshot.seal.version.epoch()
         {

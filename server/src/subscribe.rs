@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::HeaderMap;
+use onair_model::Version;
 use onair_proto::v1::subscribe_response::Message;
 use onair_proto::{convert, v1};
 use tokio::sync::watch;
@@ -74,8 +75,8 @@ struct State {
 enum Stage {
     /// Nothing was said yet; what the client holds.
     Begin(Option<v1::Have>),
-    /// Send the snapshot, for this reason.
-    Snapshot(&'static str),
+    /// Send the snapshot, for this reason, and none below what the client holds.
+    Snapshot(&'static str, Version),
     /// Follow the ring from this index. `caught_up`: the whole GTID set was sent once the client had all frames.
     Follow { index: u64, caught_up: bool },
     /// Nothing more.
@@ -94,7 +95,7 @@ impl State {
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Done => return None,
                 Stage::Begin(have) => self.begin(have).await,
-                Stage::Snapshot(reason) => self.snapshot(reason).await,
+                Stage::Snapshot(reason, least) => self.snapshot(reason, least).await,
                 Stage::Follow { index, caught_up } => self.follow(index, caught_up).await,
             }
         }
@@ -102,7 +103,7 @@ impl State {
 
     async fn begin(&mut self, have: Option<v1::Have>) {
         let Some(held) = &have else {
-            self.stage = Stage::Snapshot("first");
+            self.stage = Stage::Snapshot("first", Version::ZERO);
             return;
         };
         match self.ring.resume(held) {
@@ -117,7 +118,12 @@ impl State {
                     caught_up: false,
                 };
             }
-            Resume::Full(reason) => self.stage = Stage::Snapshot(reason),
+            Resume::Full(reason) => {
+                let version = Version::from_u64(held.version).unwrap_or(Version::ZERO);
+                // What it holds in another lineage is no measure.
+                let least = version.min(self.ring.version());
+                self.stage = Stage::Snapshot(reason, least);
+            }
             Resume::NotYet(version) => {
                 let retry_after_ms = self.retry_after.as_millis() as u32;
                 self.say(Message::NotYet(v1::NotYet {
@@ -133,10 +139,10 @@ impl State {
         }
     }
 
-    async fn snapshot(&mut self, reason: &'static str) {
-        let Some(encoded) = self.ring.encoded().await else {
+    async fn snapshot(&mut self, reason: &'static str, least: Version) {
+        let Some(encoded) = self.ring.encoded(least).await else {
             self.wait().await;
-            self.stage = Stage::Snapshot(reason);
+            self.stage = Stage::Snapshot(reason, least);
             return;
         };
         let start = self.start(v1::start::Mode::Full, reason, Some(&encoded.seal));
@@ -178,13 +184,15 @@ impl State {
                 self.wait().await;
                 self.stage = Stage::Follow { index, caught_up };
             }
+            // What the ring leads on from is later than what this cursor has.
+            Next::Redefined => self.stage = Stage::Snapshot("other schema", Version::ZERO),
             Next::Lagged => {
                 self.lags += 1;
                 if self.lags > LAGS_MAX {
                     let bytes = self.go_away("this client reads more slowly than the feed changes");
                     self.queue = vec![bytes].into_iter();
                 } else {
-                    self.stage = Stage::Snapshot("lagged");
+                    self.stage = Stage::Snapshot("lagged", Version::ZERO);
                 }
             }
         }

@@ -7,7 +7,7 @@ use onair_xtask::texts::Texts;
 use tonic::{Code, Status};
 
 use crate::ServeError;
-use crate::feed::held;
+use crate::feed::{UNDESCRIBED, held};
 use crate::refusal::Refusal;
 
 #[tokio::test]
@@ -62,6 +62,12 @@ async fn errors() {
             "Nothing while it passes: what is shown stays, and ages. If it lasts, see what `onair status` says of the reader.",
         );
     }
+    texts.text(
+        "Undescribed",
+        UNDESCRIBED,
+        "The reader wrote the schema of a later epoch over it, or has written none.",
+        "Nothing while it passes: what is shown stays, and ages. If it lasts, see what `onair status` says of the reader.",
+    );
     texts.check(env!("CARGO_MANIFEST_DIR"));
 }
 

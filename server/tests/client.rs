@@ -43,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) executed: GtidSet,
     /// Frames since the start, each with its range.
     pub(crate) frames: Vec<(Version, Version, bool)>,
+    /// As the last start stated it.
+    pub(crate) schema: Option<v1::Schema>,
     /// Bytes of chunks and frames.
     pub(crate) bytes: usize,
     staged: Option<Content>,
@@ -89,6 +91,7 @@ impl Client {
             digest: Digest::EMPTY,
             seal: None,
             executed: GtidSet::mysql(),
+            schema: None,
             frames: Vec::new(),
             bytes: 0,
             staged: None,
@@ -133,6 +136,7 @@ impl Client {
             match message {
                 Message::Start(start) => {
                     assert!(self.staged.is_none(), "a group was not sealed");
+                    self.schema = start.schema.clone();
                     self.is_whole = start.mode() == v1::start::Mode::Full;
                     if self.is_whole {
                         self.lineage = start.lineage.to_vec();
@@ -183,7 +187,12 @@ impl Client {
 
     fn seal(&mut self, seal: v1::Seal) -> Said {
         let version = Version::from_u64(seal.version).unwrap();
-        assert!(self.version.is_none_or(|held| held <= version), "back");
+        assert!(
+            self.version.is_none_or(|held| held <= version),
+            "from {:?} back to {version}, whole {}",
+            self.version,
+            self.is_whole
+        );
         if let Some(staged) = self.staged.take() {
             self.rows = staged;
         }

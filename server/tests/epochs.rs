@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onair_log::testing::{Opening, Workload, append};
+use onair_model::schema::FieldKind;
 use onair_model::{Bucket, Version};
 use onair_store::{CellKey, ShardStore, head};
 
-use crate::client::{Client, Said};
+use crate::client::{Client, Said, channel, request};
 use crate::support::{FEED, Running, World};
 
 const B0: Bucket = Bucket::new(0);
@@ -248,6 +249,59 @@ async fn a_server_that_starts_after_a_bucket_was_stated_anew_shows_the_cut() {
     world.touch(&mut workload, B1);
     world.writer.write(&*world.log, true).await;
     client.until(world.writer.version()).await;
+    world.check(&client);
+    server.ended().await;
+}
+
+/// The kind of the one column in the schema that the client was told.
+fn kind(client: &Client) -> String {
+    let schema = client.schema.clone().expect("a start has the schema");
+    schema.columns[0].kind.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_schema_comes_with_a_whole_snapshot() {
+    let mut workload = Workload::new(11, 60, 500);
+    let (mut world, server, mut client) = at_ten(&mut workload).await;
+    let before = kind(&client);
+    let held = client.have();
+    world.describe(2, FieldKind::Text).await;
+    let start = open(&mut world, Opening::default()).await;
+    assert_eq!(client.news().await, Said::Full("other schema".into()));
+    assert_eq!(client.news().await, Said::Sealed(start));
+    world.check(&client);
+    assert_ne!(kind(&client), before);
+    // What was before leads nowhere, at any server.
+    let request = request(Some(held));
+    let mut late = Client::open(channel(&server.url).await, request)
+        .await
+        .unwrap();
+    assert!(matches!(late.next().await, Said::Full(_)));
+    // And frames go on after it.
+    world.publish(&mut workload, &server, 3).await;
+    client.until(world.writer.version()).await;
+    world.check(&client);
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_whose_schema_is_gone_is_not_shown() {
+    let mut workload = Workload::new(12, 60, 500);
+    let (mut world, server, mut client) = at_ten(&mut workload).await;
+    let shown = world.writer.version();
+    // The reader is two epochs on before the server has come to the first.
+    world.describe(3, FieldKind::Text).await;
+    open(&mut world, Opening::default()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(server.version(), Some(shown));
+    assert!(
+        server.report().held.contains("made of"),
+        "{:?}",
+        server.report()
+    );
+    let start = open(&mut world, Opening::default()).await;
+    assert_eq!(client.news().await, Said::Full("other schema".into()));
+    assert_eq!(client.news().await, Said::Sealed(start));
     world.check(&client);
     server.ended().await;
 }

@@ -8,13 +8,15 @@ use onair_log::memory::{MemoryConfig, MemoryLog};
 use onair_log::testing::{Workload, Writer, Writes};
 use onair_log::{EventLog, Partition};
 use onair_model::schema::{Field, FieldKind, Schema};
-use onair_model::{Bucket, BucketState, Buckets, Key, Lineage, Version};
+use onair_model::{Bucket, BucketState, Buckets, Epoch, Key, Lineage, Version};
 use onair_proto::v1;
 use onair_proto::v1::on_air_client::OnAirClient;
 use onair_server::{Backends, FeedLayout, FeedReport, Handle, ServeError, Server, Settings};
 use onair_store::cells::{Moved, move_cell};
+use onair_store::checkpoint::CellValue as _;
 use onair_store::head::{self, CutsHead, Head};
 use onair_store::redb::RedbStore;
+use onair_store::schema::FeedSchema;
 use onair_store::{CellKey, ShardStore, StoreError};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -120,14 +122,32 @@ impl World {
         let mut writer = Writer::new(FEED, layout, LINEAGE);
         writer.time = wall_clock();
         writer.open(&*log, rows).await;
-        World {
+        let world = World {
             writer,
             log,
             keeper: Arc::clone(&store) as _,
             store,
             settings: Settings::default(),
             _dir: dir,
-        }
+        };
+        world.describe(1, FieldKind::UInt).await;
+        world
+    }
+
+    /// Writes the schema of an epoch and those after it; the kind of its one column says which it is.
+    pub(crate) async fn describe(&self, since: u32, kind: FieldKind) {
+        let new = FeedSchema {
+            since: Epoch::new(since).unwrap(),
+            schema: schema(kind),
+            buckets: self.buckets(),
+        };
+        let store: &dyn ShardStore = &*self.keeper;
+        let held = onair_store::schema::held(store, &FEED.into())
+            .await
+            .unwrap();
+        let expect = held.map(|held| held.token);
+        let moved = move_cell(store, &CellKey::Schema(FEED.into()), expect, new.to_bytes()).await;
+        assert!(matches!(moved.unwrap(), Moved::Won(_)));
     }
 
     pub(crate) fn buckets(&self) -> Buckets {
@@ -157,7 +177,6 @@ impl World {
         let feed = FeedLayout {
             name: FEED.into(),
             buckets: self.buckets(),
-            schema: Arc::new(schema()),
         };
         let server = Server::new(listener, backends, vec![feed], self.settings.clone());
         let handle = server.handle();
@@ -305,18 +324,18 @@ impl World {
     }
 }
 
-fn schema() -> Schema {
-    let id = Field {
-        column: "id".into(),
-        name: "id".into(),
-        number: 0,
-        kind: FieldKind::UInt,
+fn schema(kind: FieldKind) -> Schema {
+    let field = |name: &str, number, kind| Field {
+        column: name.into(),
+        name: name.into(),
+        number,
+        kind,
     };
     Schema {
         feed: FEED.into(),
         table: "live.room".into(),
-        key: vec![id],
-        columns: Vec::new(),
+        key: vec![field("id", 0, FieldKind::UInt)],
+        columns: vec![field("n", 1, kind)],
     }
 }
 

@@ -15,6 +15,7 @@ pub mod head;
 pub mod lease;
 pub mod redb;
 pub mod requests;
+pub mod schema;
 pub mod status;
 
 use std::fmt;
@@ -37,6 +38,8 @@ pub enum CellKey {
     Columns(Arc<str>),
     /// The merger's request that the reader state a bucket again.
     ReplaceRequest(Arc<str>, Bucket),
+    /// What a feed's rows are made of.
+    Schema(Arc<str>),
     /// Who writes for a source.
     Lease(Arc<str>),
     /// A source's epoch.
@@ -84,6 +87,7 @@ impl CellKey {
             | CellKey::Lease(_) => CELL_MAX,
             CellKey::CutsHead(_)
             | CellKey::Columns(_)
+            | CellKey::Schema(_)
             | CellKey::Epoch(_)
             | CellKey::Checkpoint(_)
             | CellKey::Run(..)
@@ -99,6 +103,7 @@ impl fmt::Display for CellKey {
             CellKey::Head(feed, bucket) => write!(f, "head of {feed}, bucket {bucket}"),
             CellKey::CutsHead(feed) => write!(f, "head of {feed}, cuts"),
             CellKey::Columns(feed) => write!(f, "columns of {feed}"),
+            CellKey::Schema(feed) => write!(f, "schema of {feed}"),
             CellKey::ReplaceRequest(feed, bucket) => {
                 write!(f, "replace request of {feed}, bucket {bucket}")
             }

@@ -38,6 +38,7 @@ pub(super) async fn cells_are_listed_by_kind_and_name(store: &dyn ShardStore) {
         head("", 1),
         CellKey::CutsHead(name("a")),
         CellKey::Columns(name("a")),
+        CellKey::Schema(name("a")),
         CellKey::ReplaceRequest(name("a"), Bucket::new(2)),
         CellKey::Lease(name("a")),
         CellKey::Epoch(name("a")),

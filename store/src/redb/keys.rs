@@ -23,6 +23,7 @@ pub(super) fn cell_group(key: &CellKey) -> Vec<u8> {
         CellKey::Checkpoint(source) => (7, &**source),
         CellKey::Run(feed, _) => (8, &**feed),
         CellKey::Status(role, _) => (9, &**role),
+        CellKey::Schema(feed) => (10, &**feed),
     };
     let mut out = vec![kind];
     put_name(&mut out, name);
@@ -64,6 +65,7 @@ pub(super) fn cell_of(bytes: &[u8]) -> Option<CellKey> {
         7 => CellKey::Checkpoint(name),
         8 => CellKey::Run(name, second()?),
         9 => CellKey::Status(name, second()?),
+        10 => CellKey::Schema(name),
         _ => return None,
     })
 }
@@ -142,6 +144,7 @@ mod tests {
             CellKey::Head(name("a\0"), Bucket::new(0)),
             CellKey::CutsHead(name("a")),
             CellKey::Columns(name("a")),
+            CellKey::Schema(name("a")),
             CellKey::ReplaceRequest(name(""), Bucket::new(1)),
             CellKey::Lease(name("s")),
             CellKey::Epoch(name("s")),
