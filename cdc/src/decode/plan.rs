@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     /// Index of the feed.
     pub(crate) feed: usize,
     pub(super) walk: Walk,
+    /// The same for the predicate's columns alone.
+    pub(super) glance: Walk,
     /// By slot.
     pub(crate) cells: Vec<Cell>,
     /// Slots of the key's columns, in key order.
@@ -69,6 +71,7 @@ impl Plan {
         let mut plan = Plan {
             feed: index,
             walk: Walk::compile(&[], &[]),
+            glance: Walk::compile(&[], &[]),
             cells: Vec::new(),
             key: Vec::new(),
             predicate: Vec::new(),
@@ -104,6 +107,10 @@ impl Plan {
             .map(|(_, slot)| *slot)
             .collect();
         plan.walk = Walk::compile(&columns.wires, &slots);
+        for slot in &mut slots {
+            slot.take_if(|slot| !plan.predicate.contains(slot));
+        }
+        plan.glance = Walk::compile(&columns.wires, &slots);
         Ok(plan)
     }
 }
