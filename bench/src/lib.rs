@@ -1,8 +1,15 @@
-//! The measuring and proving instruments: an oracle that owes nothing to our decoder, the process under test, and
-//! what writes to the table meanwhile. They drive OnAir from outside: as a process and through its SDK.
+//! The measuring and proving instruments: benches, an oracle that owes nothing to our decoder, the process under test,
+//! and what writes to the table meanwhile. They drive OnAir from outside, as a process and through its SDK; the benches
+//! of one part call that part as the product does.
 
+pub mod command;
+pub mod decode;
+pub mod harness;
+pub mod latency;
 pub mod observer;
 pub mod oracle;
 pub mod process;
+pub mod scan;
 pub mod seed;
+pub mod table;
 pub mod workload;

@@ -96,6 +96,11 @@ pub struct OnAir {
 impl OnAir {
     /// Not started yet. `dir` gets its data and its log.
     pub fn new(build: Build, url: &str, dir: &Path) -> Result<Self> {
+        Self::of(binary(build)?, url, dir)
+    }
+
+    /// Of a binary that is there.
+    pub fn of(binary: PathBuf, url: &str, dir: &Path) -> Result<Self> {
         let port = port()?;
         let address = format!("127.0.0.1:{port}");
         let data = dir.join("data").to_string_lossy().into_owned();
@@ -120,7 +125,7 @@ impl OnAir {
         .map(String::from)
         .to_vec();
         Ok(OnAir {
-            binary: binary(build)?,
+            binary,
             arguments,
             dir: dir.to_owned(),
             address,

@@ -1,8 +1,8 @@
 //! Before and after image against `live_when`: what one changed row does to the live set.
 //!
 //! In: the spans of one or two images. Out: at most two changes in the transaction's net: a row that goes on,
-//! changes or goes off; a moved key is both an off and an on. Images that agree in every needed column cost a
-//! comparison of their bytes and nothing else.
+//! changes or goes off; a moved key is both an off and an on. A row that is live in neither image costs the
+//! predicate's columns and nothing else; where that is one column, rows of an event that agree in it cost a comparison.
 
 use onair_model::plant::{Bug, planted};
 use onair_model::predicate::Truth;
@@ -27,6 +27,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) json: &'a mut Vec<u8>,
     /// Slots that the after image at hand holds as differences to the before image.
     pub(crate) partial: &'a mut Vec<u16>,
+    /// The predicate's only column as it was judged last, and how: the next row mostly has the same there.
+    pub(crate) judged: Option<(Span, bool)>,
 }
 
 const DIFFERENCE_TO_NULL: BadJson = BadJson("a difference to NULL");
@@ -53,30 +55,29 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// Whether an updated row is live in one of its images at least. Their spans of the predicate's columns are enough.
+    #[inline]
+    pub(crate) fn touches(&mut self, before: &[Span], after: &[Span]) -> Result<bool, DecodeError> {
+        Ok(self.is_live(before)? || self.is_live(after)?)
+    }
+
     /// An updated row.
     pub(crate) fn update(&mut self, before: &[Span], after: &[Span]) -> Result<(), DecodeError> {
-        let body = self.body;
-        let partial = &*self.partial;
-        let same = |slot: &u16| {
-            let after = after[usize::from(*slot)].of(body);
-            if !partial.is_empty() && partial.contains(slot) {
-                return after == Some(&[]);
-            }
-            before[usize::from(*slot)].of(body) == after
-        };
-        let same_row = self.plan.exported.iter().all(same);
-        let same_key = self.plan.key.iter().all(same);
+        let same = |slot: &u16| is_same(self.body, self.partial, *slot, before, after);
         let same_truth = self.plan.predicate.iter().all(same);
-        if same_row && same_key && same_truth {
-            return Ok(());
-        }
         let was = self.is_live(before)?;
         let is = if same_truth {
             was
         } else {
             self.is_live(after)?
         };
-        if !was && !is || was && is && same_row && same_key {
+        if !was && !is {
+            return Ok(());
+        }
+        let same = |slot: &u16| is_same(self.body, self.partial, *slot, before, after);
+        let same_row = self.plan.exported.iter().all(same);
+        let same_key = self.plan.key.iter().all(same);
+        if was && is && same_row && same_key {
             return Ok(());
         }
         let was = was.then(|| self.row(before, None)).transpose()?;
@@ -180,7 +181,22 @@ impl Judge<'_> {
     }
 
     #[inline]
-    fn is_live(&self, spans: &[Span]) -> Result<bool, DecodeError> {
+    fn is_live(&mut self, spans: &[Span]) -> Result<bool, DecodeError> {
+        let [slot] = self.plan.predicate[..] else {
+            return self.judge(spans);
+        };
+        let span = spans[usize::from(slot)];
+        if let Some((judged, is_live)) = self.judged
+            && judged.of(self.body) == span.of(self.body)
+        {
+            return Ok(is_live);
+        }
+        let is_live = self.judge(spans)?;
+        self.judged = Some((span, is_live));
+        Ok(is_live)
+    }
+
+    fn judge(&self, spans: &[Span]) -> Result<bool, DecodeError> {
         let columns = &self.plan.predicate;
         match columns.len() {
             0 => self.evaluate::<0>(spans),
@@ -235,4 +251,14 @@ impl Judge<'_> {
         }
         Ok(self.feed.live_when.eval(&values) == Truth::True)
     }
+}
+
+/// Whether a slot is the same in both images of an update. `partial` are those that the after image has as differences.
+#[inline]
+fn is_same(body: &[u8], partial: &[u16], slot: u16, before: &[Span], after: &[Span]) -> bool {
+    let after = after[usize::from(slot)].of(body);
+    if !partial.is_empty() && partial.contains(&slot) {
+        return after == Some(&[]);
+    }
+    before[usize::from(slot)].of(body) == after
 }

@@ -50,9 +50,10 @@ pub enum ScanError {
     },
 }
 
+/// What one connection reads.
 struct Gather {
     encoder: Encoder,
-    rows: Content,
+    rows: Vec<(Key, Row)>,
     row: Vec<u8>,
     misfit: Option<Arc<str>>,
 }
@@ -66,18 +67,23 @@ pub async fn scan(
     settings: Settings,
     progress: Arc<AtomicU64>,
 ) -> Result<Scan, ScanError> {
-    let gather = Arc::new(Mutex::new(Gather {
-        encoder: Encoder::new(&feed),
-        rows: Content::new(),
-        row: Vec::new(),
-        misfit: None,
-    }));
+    // One a connection, so that none waits for another.
+    let gathers = (0..settings.parallel.max(1)).map(|_| {
+        Mutex::new(Gather {
+            encoder: Encoder::new(&feed),
+            rows: Vec::new(),
+            row: Vec::new(),
+            misfit: None,
+        })
+    });
+    let gathers: Arc<[Mutex<Gather>]> = gathers.collect();
     let table = feed.config.table.to_string();
     let keys = feed.key.len();
-    let into = Arc::clone(&gather);
-    let sink: RowSink = Arc::new(move |values: &[Value<'_>]| {
+    let into = Arc::clone(&gathers);
+    let sink: RowSink = Arc::new(move |connection, values: &[Value<'_>]| {
         progress.fetch_add(1, Ordering::Relaxed);
-        let mut gather = into.lock().unwrap_or_else(PoisonError::into_inner);
+        let gather = &into[connection % into.len()];
+        let mut gather = gather.lock().unwrap_or_else(PoisonError::into_inner);
         gather.take(&values[..keys], &values[keys..]);
     });
     let request = ScanRequest {
@@ -87,15 +93,20 @@ pub async fn scan(
         max_rate: settings.max_rate,
     };
     let scanned = source.scan(&request, sink).await?;
-    let mut gather = gather.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(column) = gather.misfit.take() {
-        return Err(ScanError::Misfit { table, column });
-    }
-    Ok(Scan {
+    let mut scan = Scan {
         high: scanned.high,
-        rows: std::mem::take(&mut gather.rows),
-        replaced: gather.encoder.replaced(),
-    })
+        rows: Content::with_capacity(usize::try_from(scanned.rows).unwrap_or(0)),
+        replaced: 0,
+    };
+    for gather in &gathers[..] {
+        let mut gather = gather.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = gather.misfit.take() {
+            return Err(ScanError::Misfit { table, column });
+        }
+        scan.rows.extend(std::mem::take(&mut gather.rows));
+        scan.replaced += gather.encoder.replaced();
+    }
+    Ok(scan)
 }
 
 /// How a scan reads.
@@ -122,7 +133,7 @@ impl Gather {
         };
         match encoder.row(row, out) {
             Ok(()) => {
-                rows.insert(key, Row::new(bytes::Bytes::copy_from_slice(out)));
+                rows.push((key, Row::new(bytes::Bytes::copy_from_slice(out))));
             }
             Err(fault) => *misfit = Some(fault.column),
         }

@@ -81,9 +81,9 @@ pub trait EventStream: Send {
     fn try_next(&mut self) -> Result<Option<RawEvent>, SourceError>;
 }
 
-/// Receives the rows of a scan: the values of the columns asked for, in that order. Called from several
-/// connections at once, never waits.
-pub type RowSink = Arc<dyn Fn(&[Value<'_>]) + Send + Sync>;
+/// Receives the rows of a scan: which of its connections gives one, from 0 to below [`ScanRequest::parallel`], and the
+/// values of the columns asked for, in that order. Called from several connections at once, never waits.
+pub type RowSink = Arc<dyn Fn(usize, &[Value<'_>]) + Send + Sync>;
 
 /// What to scan, and after what.
 #[derive(Clone, Debug)]

@@ -39,7 +39,7 @@ async fn scan(source: &MysqlSource, request: &ScanRequest) -> Result<(Scanned, F
         let found = Arc::clone(&found);
         let encoder = Mutex::new(Encoder::new(&request.feed));
         let keys = request.feed.key.len();
-        Arc::new(move |values: &[Value<'_>]| {
+        Arc::new(move |_, values: &[Value<'_>]| {
             let mut encoder = encoder.lock().unwrap();
             let key = encoder.key(&values[..keys]).unwrap();
             let mut row = Vec::new();

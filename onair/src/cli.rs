@@ -39,6 +39,9 @@ pub enum Verb {
     Schema(SchemaArgs),
     /// Check or show the configuration
     Config(ConfigArgs),
+    /// Measure OnAir beside its peers and what cannot be avoided
+    #[cfg(feature = "bench")]
+    Bench(onair_bench::command::BenchArgs),
 }
 
 /// Where settings come from.

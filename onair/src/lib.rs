@@ -27,6 +27,14 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ONAIR_C
 /// Runs the command line; its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Its programs bring the threads that they need, and nothing else may cost anything.
+    #[cfg(feature = "bench")]
+    if let Verb::Bench(args) = &cli.verb {
+        return match onair_bench::command::run(args) {
+            Ok(()) => ExitCode::from(Exit::Done as u8),
+            Err(error) => report(&Failure::new(Exit::Failed, format!("{error:#}"))),
+        };
+    }
     // Two crates bring a provider each; the one of ours is chosen before anybody asks. It cannot be set twice.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -73,5 +81,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Doctor(args) => verbs::doctor::run(args, &mut out).await,
         Verb::Schema(args) => verbs::schema::run(args, &mut out).await,
         Verb::Config(args) => verbs::config::run(args, &mut out),
+        #[cfg(feature = "bench")]
+        Verb::Bench(_) => Err(Failure::new(Exit::Usage, "bench runs by itself")),
     }
 }

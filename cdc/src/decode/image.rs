@@ -106,15 +106,21 @@ impl Walk {
     /// Walks the image that begins at `at`, fills the spans, returns where it ends.
     #[inline]
     pub(super) fn image(&self, body: &[u8], at: usize, spans: &mut [Span]) -> Result<usize, Short> {
-        let bitmap_at = at;
-        let mut at = at + self.null_bytes;
-        let bitmap = body.get(bitmap_at..at).ok_or(Short)?;
-        let (mut word, mut nulls) = (0, load(bitmap, 0));
+        let bitmap = Bitmap {
+            body,
+            at,
+            end: at + self.null_bytes,
+        };
+        let mut at = bitmap.end;
+        if at > body.len() {
+            return Err(Short);
+        }
+        let (mut word, mut nulls) = (0, bitmap.word(0));
         for step in &self.steps {
             match step {
                 Step::Run(run) => {
                     if run.word != word {
-                        (word, nulls) = (run.word, load(bitmap, run.word));
+                        (word, nulls) = (run.word, bitmap.word(run.word));
                     }
                     if nulls & run.mask == 0 {
                         for &(slot, offset, width) in &run.takes {
@@ -138,13 +144,16 @@ impl Walk {
                     slot,
                 } => {
                     if *own != word {
-                        (word, nulls) = (*own, load(bitmap, *own));
+                        (word, nulls) = (*own, bitmap.word(*own));
                     }
                     let span = if nulls & bit != 0 {
                         Span::NULL
                     } else {
                         let start = at + usize::from(*prefix);
-                        let len = uint_le(body.get(at..start).ok_or(Short)?) as usize;
+                        if start > body.len() {
+                            return Err(Short);
+                        }
+                        let len = load(body, at, start) as usize;
                         if len > body.len() - start {
                             return Err(Short);
                         }
@@ -186,13 +195,28 @@ impl Run {
     }
 }
 
-/// 64 bits of the null bitmap.
+/// The null bitmap of an image, within the body.
+struct Bitmap<'a> {
+    body: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+impl Bitmap<'_> {
+    /// 64 bits of it; zeros beyond its end.
+    #[inline]
+    fn word(&self, word: u16) -> u64 {
+        let at = self.at + usize::from(word) * 8;
+        load(self.body, at, self.end.min(at + 8))
+    }
+}
+
+/// Little-endian bytes within the body, eight at most. Eight are read at once where there are so many.
 #[inline]
-fn load(bitmap: &[u8], word: u16) -> u64 {
-    let rest = bitmap.get(usize::from(word) * 8..).unwrap_or_default();
-    match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => uint_le(rest),
+fn load(body: &[u8], at: usize, end: usize) -> u64 {
+    match body.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        Some(eight) if end > at => u64::from_le_bytes(*eight) & u64::MAX >> (64 - 8 * (end - at)),
+        _ => uint_le(body.get(at..end).unwrap_or_default()),
     }
 }
 

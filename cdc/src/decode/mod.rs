@@ -260,6 +260,7 @@ impl Decoder {
                 net: net.feed(plan.feed),
                 json,
                 partial,
+                judged: None,
             };
             images(judge, deed, start, before, after)?;
         }
@@ -280,6 +281,15 @@ fn images(
     judge.partial.clear();
     let mut at = start;
     while at < body.len() {
+        if deed == Deed::Update {
+            // Most rows are not live: those are looked at for that alone.
+            let middle = plan.glance.image(body, at, before)?;
+            let end = plan.glance.image(body, middle, after)?;
+            if !judge.touches(before, after)? {
+                at = end;
+                continue;
+            }
+        }
         at = plan.walk.image(body, at, before)?;
         match deed {
             Deed::Insert => judge.insert(before)?,

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     /// Index of the feed.
     pub(crate) feed: usize,
     pub(super) walk: Walk,
+    /// The same for the predicate's columns alone.
+    pub(super) glance: Walk,
     /// By slot.
     pub(crate) cells: Vec<Cell>,
     /// Slots of the key's columns, in key order.
@@ -70,6 +72,7 @@ impl Plan {
         let mut plan = Plan {
             feed: index,
             walk: Walk::compile(&[], &[]),
+            glance: Walk::compile(&[], &[]),
             cells: Vec::new(),
             key: Vec::new(),
             predicate: Vec::new(),
@@ -105,6 +108,10 @@ impl Plan {
             .map(|(_, slot)| *slot)
             .collect();
         plan.walk = Walk::compile(&columns.wires, &slots);
+        for slot in &mut slots {
+            slot.take_if(|slot| !plan.predicate.contains(slot));
+        }
+        plan.glance = Walk::compile(&columns.wires, &slots);
         Ok(plan)
     }
 }

@@ -189,7 +189,7 @@ async fn scan(
     let sink: RowSink = {
         let found = Arc::clone(&found);
         let keys = feed.key.len();
-        Arc::new(move |values| {
+        Arc::new(move |_, values| {
             let (encoder, rows) = &mut *found.lock().unwrap();
             let key = encoder.key(&values[..keys]).unwrap();
             let mut row = Vec::new();

@@ -53,7 +53,7 @@ async fn scan(reader: &mut Reader, delivered: GtidSet, touched: &mut Touched) ->
     let keys = request.feed.key.len();
     let gathered = Arc::new(Mutex::new((Encoder::new(&request.feed), Live::new())));
     let into = gathered.clone();
-    let sink: RowSink = Arc::new(move |values| {
+    let sink: RowSink = Arc::new(move |_, values| {
         let (encoder, rows) = &mut *into.lock().unwrap();
         let mut row = Vec::new();
         encoder.row(&values[keys..], &mut row).unwrap();
@@ -194,7 +194,7 @@ async fn a_scan_keeps_to_its_rate() {
     let begun = Instant::now();
     let scanned = reader
         .source
-        .scan(&request, Arc::new(|_| {}))
+        .scan(&request, Arc::new(|_, _| {}))
         .await
         .unwrap();
     let took = begun.elapsed().as_secs_f64();

@@ -29,7 +29,7 @@ async fn scan(reader: &Reader, delivered: &GtidSet) -> Scanned {
     };
     reader
         .source
-        .scan(&request, Arc::new(|_| {}))
+        .scan(&request, Arc::new(|_, _| {}))
         .await
         .unwrap()
 }

@@ -19,7 +19,7 @@ use mysql_async::prelude::Queryable;
 use onair_model::GtidSet;
 use onair_model::column::Column;
 use onair_model::value::Value;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::key::KeyColumns;
 use self::ranges::Plan;
@@ -51,16 +51,24 @@ pub(super) async fn scan(
     if dialect == Dialect::Mysql {
         mysql::wait_for(&mut planner, &request.delivered).await?;
     }
+    // They log in while the ranges are planned.
+    let mut connecting = JoinSet::new();
+    for _ in 0..parallel {
+        let connector = connector.clone();
+        connecting.spawn(async move { connect(&connector, dialect).await });
+    }
     let throttle = Throttle::new(request.max_rate);
     let work = Work::plan(&mut planner, &request.feed, parallel, throttle).await?;
     let work = Arc::new(work);
 
     let mut readers = JoinSet::new();
-    for _ in 0..parallel.min(work.ranges()) {
+    while let Some(connected) = connecting.join_next().await {
+        let (session, reached) = connected.map_err(|err| ended_early(connector, &err))??;
+        same_server(&session, &id, &reached)?;
         let reader = Reader {
-            connector: connector.clone(),
+            number: readers.len(),
+            session,
             dialect,
-            server: id.clone(),
             delivered: request.delivered.clone(),
             work: Arc::clone(&work),
             sink: Arc::clone(&sink),
@@ -73,10 +81,7 @@ pub(super) async fn scan(
     };
     // Dropping the set, here on an error or by our caller, ends the others.
     while let Some(read) = readers.join_next().await {
-        let read = read.map_err(|err| SourceError::Unreachable {
-            address: connector.address().to_string(),
-            reason: format!("a scanning task ended early: {err}"),
-        })??;
+        let read = read.map_err(|err| ended_early(connector, &err))??;
         scanned.rows += read.rows;
         scanned.high.union(&read.view);
     }
@@ -85,6 +90,13 @@ pub(super) async fn scan(
     }
     planner.leave().await;
     Ok(scanned)
+}
+
+fn ended_early(connector: &Connector, err: &JoinError) -> SourceError {
+    SourceError::Unreachable {
+        address: connector.address().to_string(),
+        reason: format!("a scanning task ended early: {err}"),
+    }
 }
 
 /// What the connections of one scan share.
@@ -140,10 +152,6 @@ impl Work {
         })
     }
 
-    fn ranges(&self) -> usize {
-        self.lock().len()
-    }
-
     fn next(&self) -> Option<(String, u64)> {
         self.lock().pop_front()
     }
@@ -158,10 +166,9 @@ impl Work {
 
 /// One connection of a scan.
 struct Reader {
-    connector: Connector,
+    number: usize,
+    session: Session,
     dialect: Dialect,
-    /// Every connection must reach the same server.
-    server: String,
     delivered: GtidSet,
     work: Arc<Work>,
     sink: RowSink,
@@ -175,19 +182,17 @@ struct Read {
 }
 
 impl Reader {
-    async fn run(self) -> Result<Read, SourceError> {
-        let (mut session, id) = connect(&self.connector, self.dialect).await?;
-        same_server(&session, &self.server, &id)?;
+    async fn run(mut self) -> Result<Read, SourceError> {
         let mut read = Read {
             rows: 0,
             view: self.delivered.clone(),
         };
         if self.dialect == Dialect::Mariadb {
-            read.view = mariadb::open_view(&mut session, &self.delivered).await?;
+            read.view = mariadb::open_view(&mut self.session, &self.delivered).await?;
         }
         while let Some((condition, estimate)) = self.work.next() {
             self.work.throttle.charge(estimate).await;
-            let rows = self.read_range(&mut session, &condition).await?;
+            let rows = self.read_range(&condition).await?;
             // More than was estimated: the next range pays for them.
             self.work
                 .throttle
@@ -195,43 +200,49 @@ impl Reader {
                 .await;
             read.rows += rows;
         }
-        session.leave().await;
+        self.session.leave().await;
         Ok(read)
     }
 
-    async fn read_range(&self, session: &mut Session, condition: &str) -> Result<u64, SourceError> {
-        let address = session.address().clone();
+    async fn read_range(&mut self, condition: &str) -> Result<u64, SourceError> {
+        let address = self.session.address().clone();
         let failed = |err: mysql_async::Error| explain(&address, &err);
         let sql = format!("{}{condition}", self.work.select);
-        let conn = session.conn();
+        let conn = self.session.conn();
         let statement = conn.prep(&sql).await.map_err(failed)?;
         let mut result = conn.exec_iter(&statement, ()).await.map_err(failed)?;
         let mut rows = 0;
         while let Some(row) = result.next().await.map_err(failed)? {
-            self.give(&address, row)?;
+            give(&address, &self.work, row, |values| {
+                (self.sink)(self.number, values);
+            })?;
             rows += 1;
         }
         drop(result);
         conn.close(statement).await.map_err(failed)?;
         Ok(rows)
     }
+}
 
-    fn give(&self, address: &str, row: Row) -> Result<(), SourceError> {
-        let sent = row.unwrap();
-        let values: Result<Vec<Value<'_>>, String> = self
-            .work
-            .columns
-            .iter()
-            .zip(&sent)
-            .map(|(column, sent)| values::value(column, sent))
-            .collect();
-        let values = values.map_err(|reason| SourceError::Damaged {
-            at: format!("{address}, scan"),
-            reason,
-        })?;
-        (self.sink)(&values);
-        Ok(())
-    }
+fn give(
+    address: &str,
+    work: &Work,
+    row: Row,
+    sink: impl FnOnce(&[Value<'_>]),
+) -> Result<(), SourceError> {
+    let sent = row.unwrap();
+    let values: Result<Vec<Value<'_>>, String> = work
+        .columns
+        .iter()
+        .zip(&sent)
+        .map(|(column, sent)| values::value(column, sent))
+        .collect();
+    let values = values.map_err(|reason| SourceError::Damaged {
+        at: format!("{address}, scan"),
+        reason,
+    })?;
+    sink(&values);
+    Ok(())
 }
 
 /// A connection for reading rows as they are stored, and the server that it reached.

@@ -1,0 +1,40 @@
+//! `onair bench NAME`.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::harness::child::Job;
+use crate::{decode, latency, scan};
+
+/// `bench`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each bench starts a MySQL server of its own, runs its programs in turns (floor, peers, ours, peers,\nours, floor), prints medians beside the noise bar and writes DIR/NAME/result.json. What the figures\nmean, and what they do not: docs/benches.md. The peers need a build with --features peers."
+)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    name: Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum Name {
+    /// Draining a backlog of the binlog, beside mysql_cdc and mysql_async
+    Decode(decode::DecodeArgs),
+    /// From a commit to the client's callback, beside the commit's own acknowledgement
+    Latency(latency::LatencyArgs),
+    /// A pass over the live rows of a large table, beside bare SELECTs
+    Scan(scan::ScanArgs),
+    /// One run of one program, as this binary starts itself
+    #[command(hide = true)]
+    Program { job: String },
+}
+
+/// Measures, prints and writes down.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    match &args.name {
+        Name::Decode(args) => decode::run(args),
+        Name::Latency(args) => latency::run(args),
+        Name::Scan(args) => scan::run(args),
+        Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here(),
+    }
+}

@@ -1,0 +1,31 @@
+//! Where something was measured, and how busy it was there.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+/// The machine, in its own words.
+pub fn describe() -> Value {
+    let field = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    json!({
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "processor": field("/proc/cpuinfo", "model name"),
+        "memory": field("/proc/meminfo", "MemTotal"),
+        "kernel": kernel.trim(),
+    })
+}
+
+/// Load averages of the last 1, 5 and 15 minutes.
+pub fn load() -> Vec<f64> {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace()
+        .take(3)
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
