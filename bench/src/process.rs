@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use onair_sdk::Version;
 use onair_xtask::servers::process::{self, Signal};
 
 /// Until a start that says nothing is given up.
@@ -244,17 +245,28 @@ impl OnAir {
         }
     }
 
-    /// The epoch of the reader's checkpoint, if there is one: a restart in that epoch needs no scan.
-    pub fn checkpoint_epoch(&self) -> Result<Option<u32>> {
+    /// The reader's checkpoint, if there is one: a restart in its epoch needs no scan.
+    pub fn checkpoint(&self) -> Result<Option<Version>> {
+        self.told("checkpoint ")
+    }
+
+    /// The cut that the merger's heads have passed, if there is one.
+    pub fn merged(&self) -> Result<Option<Version>> {
+        self.told("heads moved, cut ")
+    }
+
+    /// The version that `status` names behind these words.
+    fn told(&self, words: &str) -> Result<Option<Version>> {
         let output = Command::new(&self.binary)
             .args(["status", "--json", "--server"])
             .arg(format!("http://{}", self.address))
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let (_, after) = text
-            .split_once("checkpoint ")
-            .with_context(|| format!("status does not name the checkpoint: {text}"))?;
-        Ok(after.split('-').next().and_then(|epoch| epoch.parse().ok()))
+            .split_once(words)
+            .with_context(|| format!("status does not say {words:?}: {text}"))?;
+        let end = after.find(|c: char| !c.is_ascii_digit() && c != '-');
+        Ok(after[..end.unwrap_or(after.len())].parse().ok())
     }
 
     /// Why it opened each epoch so far, in its own words.

@@ -90,10 +90,27 @@ impl World {
 
     /// Waits until a checkpoint stands in the present epoch: a restart or reconnect before that opens the next one.
     pub(crate) async fn checkpointed(&self) -> Result<()> {
-        let epoch = self.observer.progress().epoch;
+        let shown = self.observer.feed.snapshot().version();
+        self.until_told("a checkpoint in the present epoch", || {
+            let checkpoint = self.onair.checkpoint()?;
+            Ok(checkpoint.is_some_and(|at| at.epoch() == shown.epoch()))
+        })
+        .await
+    }
+
+    /// Waits until the merger's heads have passed what the client sees.
+    pub(crate) async fn merged(&self) -> Result<()> {
+        let shown = self.observer.feed.snapshot().version();
+        self.until_told("a cut of the merger at what is shown", || {
+            Ok(self.onair.merged()? >= Some(shown))
+        })
+        .await
+    }
+
+    async fn until_told(&self, what: &str, mut test: impl FnMut() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.onair.checkpoint_epoch()? != Some(epoch) {
-            ensure!(Instant::now() < deadline, "no checkpoint in epoch {epoch}");
+        while !test()? {
+            ensure!(Instant::now() < deadline, "never: {what}");
             tokio::time::sleep(LOOK).await;
         }
         Ok(())

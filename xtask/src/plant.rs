@@ -74,7 +74,10 @@ const PLANTED: [Planted; 10] = [
     },
     Planted {
         bug: "resume-off-by-one",
-        guard: ORACLE,
+        guard: Guard {
+            package: "onair-server",
+            filter: "subscribe::",
+        },
     },
     Planted {
         bug: "off-lost",

@@ -96,13 +96,13 @@ impl Source for Hiding {
         if let Some(next) = self.then.lock().unwrap().pop() {
             self.below.store(next, Ordering::Relaxed);
         }
-        let seen: RowSink = Arc::new(move |values: &[Value<'_>]| {
+        let seen: RowSink = Arc::new(move |connection, values: &[Value<'_>]| {
             let hidden = match values[0] {
                 Value::UInt(id) => id < below,
                 _ => panic!("the demo's key is unsigned"),
             };
             if !hidden {
-                sink(values);
+                sink(connection, values);
             }
         });
         self.demo.scan(request, seen).await
