@@ -57,7 +57,7 @@ pub fn binary(build: Build) -> Result<PathBuf> {
     let target = profile
         .parent()
         .context("the test runs from an unusual place")?;
-    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    let mut command = onair_xtask::cargo::command();
     command
         .args(["build", "--quiet", "--package", "onair", "--bin", "onair"])
         .arg("--target-dir")

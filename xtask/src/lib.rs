@@ -3,5 +3,6 @@
 //!
 //! Everything here is blocking. Call it from a test's own thread, or from `spawn_blocking`.
 
+pub mod cargo;
 pub mod servers;
 pub mod texts;

@@ -1,7 +1,7 @@
 //! `cargo xtask plant`: each planted bug in turn, to see that the tests notice. A table says which test did.
 
 use std::fmt::Write as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -159,7 +159,7 @@ impl Guard {
     /// Builds the tests with the places where bugs are planted, then runs them, with one or without.
     fn run(&self, bug: Option<&str>) -> Result<Run> {
         let cargo = || {
-            let mut command = Command::new("cargo");
+            let mut command = onair_xtask::cargo::command();
             command
                 .current_dir(root())
                 .args(["test", "--quiet", "--package", self.package])

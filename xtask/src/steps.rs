@@ -229,7 +229,7 @@ fn cargo_deny() -> Result<PathBuf> {
         "installing cargo-deny into {} (minutes, once)",
         tools.display()
     );
-    let mut command = Command::new("cargo");
+    let mut command = onair_xtask::cargo::command();
     command
         .args(["install", "cargo-deny", "--locked", "--quiet", "--root"])
         .arg(&tools);
@@ -279,7 +279,7 @@ fn test(before: &[Report], arguments: &Arguments) -> Outcome {
 }
 
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
-    let mut command = Command::new("cargo");
+    let mut command = onair_xtask::cargo::command();
     command.args(arguments).envs(variables.iter().copied());
     let prefix: String = variables
         .iter()

@@ -73,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn cargo(arguments: &[&str]) -> Command {
     let mut command = command_bound_to_us("cargo");
+    onair_xtask::cargo::clean(&mut command);
     command.args(arguments).current_dir(root());
     command
 }
