@@ -159,10 +159,11 @@ fn at_version(text: &str) -> String {
 
 /// Where failures are made, and how many: a new one needs an example above or in src/texts.rs, then its number here.
 /// Without an example are those that a test cannot bring about: an output that is full, threads, signals or a temporary
-/// directory that cannot be had, an answer on a terminal, a server that ends a stream or a feed while it is read.
+/// directory that cannot be had, an answer on a terminal, a server that ends a stream or a feed while it is read; and
+/// a bench that fails, which is not in every build.
 const FAILURES: [(&str, usize); 10] = [
     ("client.rs", 8),
-    ("lib.rs", 1),
+    ("lib.rs", 3),
     ("output.rs", 1),
     ("source.rs", 8),
     ("verbs/doctor.rs", 2),
