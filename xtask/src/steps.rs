@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use onair_xtask::servers::{self, Flavor};
+use onair_xtask::servers::{self, Engine, Flavor};
 
 use crate::arrows;
 
@@ -239,20 +239,29 @@ fn cargo_deny() -> Result<PathBuf> {
 
 /// Gets every server now, so that no test waits for a download.
 fn fetch() -> Vec<Missing> {
+    // The programs of a database are needed beside a given address too; an engine's are not.
+    let databases = Flavor::ALL.into_iter().map(|flavor| {
+        let home = servers::fetch(flavor).map(|dist| Some(dist.home));
+        let given = flavor.given_address().map(|_| flavor.variable());
+        (flavor.name(), given, home)
+    });
+    let engines = Engine::ALL.into_iter().map(|engine| {
+        let given = engine.given_address().map(|_| engine.variable());
+        let home = match given {
+            Some(_) => Ok(None),
+            None => servers::fetch_engine(engine).map(|jars| Some(jars.home)),
+        };
+        (engine.name(), given, home)
+    });
     let mut missing = Vec::new();
-    for flavor in Flavor::ALL {
-        match servers::fetch(flavor) {
-            Ok(_) if flavor.given_address().is_some() => {
-                println!("{flavor}: given in {}", flavor.variable());
-            }
-            Ok(dist) => println!("{flavor}: in {}", dist.home.display()),
-            Err(error) => {
+    for (name, given, home) in databases.chain(engines) {
+        match (home, given) {
+            (Ok(_), Some(variable)) => println!("{name}: given in {variable}"),
+            (Ok(home), None) => println!("{name}: in {}", home.unwrap_or_default().display()),
+            (Err(error), _) => {
                 let reason = format!("{error:#}");
-                println!("NOT RUN {flavor}: {reason}");
-                missing.push(Missing {
-                    name: flavor.name(),
-                    reason,
-                });
+                println!("NOT RUN {name}: {reason}");
+                missing.push(Missing { name, reason });
             }
         }
     }
