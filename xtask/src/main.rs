@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use onair_xtask::servers::{self, Cassandra, Engine, Flavor, Options, Server};
+use onair_xtask::servers::{self, Cassandra, Engine, Flavor, Kafka, Options, Server};
 
 /// The tasks of this repository.
 #[derive(Debug, Parser)]
@@ -40,13 +40,13 @@ enum Task {
     /// Fetch servers into the cache folder, all of them by default.
     #[command(after_help = "Example: cargo xtask fetch mysql-9.7")]
     Fetch {
-        /// mysql-9.7, mysql-8.0, mariadb-10.11, mariadb-11.8 or cassandra
+        /// mysql-9.7, mysql-8.0, mariadb-10.11, mariadb-11.8, kafka or cassandra
         servers: Vec<Which>,
     },
     /// Run one server in the foreground until Ctrl-C. Its data goes with it.
     #[command(after_help = "Example: cargo xtask server mariadb-10.11 --port 3307")]
     Server {
-        /// mysql-9.7, mysql-8.0, mariadb-10.11, mariadb-11.8 or cassandra
+        /// mysql-9.7, mysql-8.0, mariadb-10.11, mariadb-11.8, kafka or cassandra
         server: Which,
         /// A free one by default.
         #[arg(long)]
@@ -137,6 +137,12 @@ fn serve(which: Which, port: Option<u16>) -> Result<()> {
             let server = Server::start_own(flavor, options)?;
             println!("{flavor} runs at {} (no password)", server.url("root", ""));
             wait(&mut interrupts, server.data_dir()?);
+            server.stop()
+        }
+        Which::Engine(Engine::Kafka) => {
+            let server = Kafka::start_own(port)?;
+            println!("kafka runs at {}", server.brokers());
+            wait(&mut interrupts, &server.data_dir()?);
             server.stop()
         }
         Which::Engine(Engine::Cassandra) => {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::Result;
-use onair_xtask::servers::{Cassandra, Engine};
+use onair_xtask::servers::{Cassandra, Engine, Kafka};
 
 #[test]
 fn cassandra_survives_kill_9_and_ends_with_us() -> Result<()> {
@@ -36,5 +36,36 @@ fn cassandra_survives_kill_9_and_ends_with_us() -> Result<()> {
     drop(server);
     assert!(!data.exists());
     assert!(TcpStream::connect(&address).is_err());
+    Ok(())
+}
+
+#[test]
+fn kafka_survives_kill_9_and_ends_with_us() -> Result<()> {
+    if Engine::Kafka.is_left_out() {
+        eprintln!("NOT RUN kafka: left out");
+        return Ok(());
+    }
+    let server = Kafka::start_own(None)?;
+    let brokers = server.brokers().to_owned();
+    let port = brokers.rsplit(':').next().unwrap().parse::<u16>()?;
+    let process = server.process_id();
+
+    server.kill9()?;
+    assert_eq!(server.process_id(), None);
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    server.restart()?;
+    assert_eq!(server.brokers(), brokers);
+    assert_ne!(server.process_id(), process);
+
+    server.sigstop()?;
+    server.sigcont()?;
+    server.sigstop()?;
+    server.stop()?;
+    server.restart()?;
+    TcpStream::connect(&brokers)?;
+    let data = server.data_dir()?;
+    drop(server);
+    assert!(!data.exists());
+    assert!(TcpStream::connect(&brokers).is_err());
     Ok(())
 }

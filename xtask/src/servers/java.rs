@@ -16,16 +16,18 @@ use super::{packages, place};
 /// What OnAir keeps its log and its shards in when it is more than one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {
+    Kafka,
     /// Stands for ScyllaDB too, of which no server can be had as a package.
     Cassandra,
 }
 
 impl Engine {
-    pub const ALL: [Self; 1] = [Self::Cassandra];
+    pub const ALL: [Self; 2] = [Self::Kafka, Self::Cassandra];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Kafka => "kafka",
             Self::Cassandra => "cassandra",
         }
     }
@@ -33,6 +35,7 @@ impl Engine {
     /// The environment variable in which a user gives the address of a running one to test with.
     pub fn variable(self) -> &'static str {
         match self {
+            Self::Kafka => "ONAIR_TEST_KAFKA",
             Self::Cassandra => "ONAIR_TEST_CASSANDRA",
         }
     }
@@ -50,12 +53,15 @@ impl Engine {
     /// Group, name and version in Maven; its dependencies come along.
     fn artifact(self) -> [&'static str; 3] {
         match self {
+            // 4.4.0 is listed and cannot be resolved.
+            Self::Kafka => ["org.apache.kafka", "kafka_2.13", "4.3.1"],
             Self::Cassandra => ["org.apache.cassandra", "cassandra-all", "5.0.9"],
         }
     }
 
     fn megabytes(self) -> u32 {
         match self {
+            Self::Kafka => 45,
             Self::Cassandra => 69,
         }
     }

@@ -1,4 +1,4 @@
-//! Real MySQL, MariaDB and Cassandra servers for tests: fetched, initialised and started on
+//! Real MySQL, MariaDB, Kafka and Cassandra servers for tests: fetched, initialised and started on
 //! loopback with a data directory of their own, without installing anything and without root.
 //!
 //! ```no_run
@@ -20,6 +20,7 @@ mod certificates;
 mod child;
 mod fetch;
 mod java;
+mod kafka;
 mod mariadb;
 mod mysql;
 mod own;
@@ -36,6 +37,7 @@ pub use cassandra::Cassandra;
 pub use certificates::Certificates;
 pub use fetch::{Dist, Program, fetch};
 pub use java::{Engine, Jars, fetch_engine};
+pub use kafka::Kafka;
 pub use place::{WITHOUT, cache_dir};
 pub use server::{Options, Server, Tls};
 
