@@ -5,10 +5,12 @@
 
 #[cfg(feature = "contract")]
 pub mod contract;
+mod cuts;
 pub mod faulty;
 pub mod memory;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
