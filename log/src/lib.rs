@@ -7,6 +7,8 @@
 pub mod contract;
 mod cuts;
 pub mod faulty;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 #[cfg(feature = "testing")]
 pub mod testing;
