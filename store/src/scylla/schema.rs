@@ -136,8 +136,10 @@ pub(super) async fn init(session: &Session, settings: &Settings) -> Result<(), S
     ddl(create_keyspace(keyspace, settings)).await?;
     // Before anything is made in a keyspace that is not ours, or of another release.
     let found = look(session, settings).await?;
-    if found.tables.contains_key("meta") {
-        check_version(settings, version(session, settings).await?)?;
+    if found.tables.contains_key("meta")
+        && let Some(version) = version(session, settings).await?
+    {
+        check_version(settings, Some(version))?;
     }
     check_scope(settings, &found)?;
     for table in TABLES {
@@ -402,7 +404,7 @@ fn check_tables(settings: &Settings, found: &Found) -> Result<(), StoreError> {
                 let is = is.map_or("not there".to_owned(), |(kind, of)| format!("{kind}, {of}"));
                 return Err(of_another(
                     settings,
-                    &format!("column {name}.{column} is {is} and not {kind}, {of}"),
+                    &format!("column {name}.{column} should be {kind}, {of}, and is {is}"),
                 ));
             }
         }
@@ -427,5 +429,86 @@ fn wrong(settings: &Settings, reason: &str, remedy: &str) -> StoreError {
         place: settings.place(),
         reason: reason.to_owned(),
         remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::new(vec!["a:9042".into()], "onair")
+    }
+
+    #[test]
+    fn a_keyspace_is_made_as_the_settings_say() {
+        let check = |settings: &Settings, expected: &str| {
+            let made = create_keyspace("onair", settings);
+            let options = made.split_once("NetworkTopologyStrategy', ").unwrap().1;
+            assert_eq!(options, expected);
+        };
+        let mut settings = settings();
+        check(
+            &settings,
+            "'replication_factor': 3} AND durable_writes = true",
+        );
+        let copies = [("dc1", 3), ("d'2", 1)];
+        let copies = copies.map(|(name, copies)| (name.into(), NonZeroU16::new(copies).unwrap()));
+        settings.replication = Replication::Datacenters(copies.into());
+        settings.tablets = Some(false);
+        check(
+            &settings,
+            "'d''2': 1, 'dc1': 3} AND durable_writes = true AND tablets = {'enabled': false}",
+        );
+    }
+
+    #[test]
+    fn one_quorum_decides_or_it_is_refused() {
+        let check = |scope: Scope, set: Option<&str>, copies: &[(&str, &str)], all: &[&str]| {
+            let settings = Settings {
+                scope,
+                datacenter: set.map(str::to_owned),
+                ..settings()
+            };
+            let of = |(name, copies): &(&str, &str)| ((*name).to_owned(), (*copies).to_owned());
+            let found = Found {
+                replication: copies.iter().map(of).collect(),
+                datacenters: all.iter().map(|name| (*name).to_owned()).collect(),
+                ..Found::default()
+            };
+            check_scope(&settings, &found).map_err(|error| error.to_string())
+        };
+        use Scope::{Datacenter, Keyspace};
+        let topology = (
+            "class",
+            "org.apache.cassandra.locator.NetworkTopologyStrategy",
+        );
+        let simple = [
+            ("class", "org.apache.cassandra.locator.SimpleStrategy"),
+            ("replication_factor", "3"),
+        ];
+        let one = [topology, ("a", "3"), ("b", "0")];
+        let two = [topology, ("a", "3"), ("b", "3")];
+        assert_eq!(check(Datacenter, None, &one, &["a"]), Ok(()));
+        assert_eq!(check(Datacenter, Some("a"), &one, &["a", "b"]), Ok(()));
+        assert_eq!(check(Datacenter, None, &simple, &["a"]), Ok(()));
+        for set in [None, Some("a")] {
+            let error = check(Datacenter, set, &two, &["a", "b"]).unwrap_err();
+            assert!(
+                error.contains("datacenters a, b,") && error.contains("global"),
+                "{error}"
+            );
+            assert_eq!(check(Keyspace, set, &two, &["a", "b"]), Ok(()));
+            assert!(check(Datacenter, set, &simple, &["a", "b"]).is_err());
+        }
+        for set in [None, Some("b")] {
+            let error = check(Datacenter, set, &one, &["a", "b"]).unwrap_err();
+            assert!(
+                error.ends_with("set store.scylla.datacenter = \"a\""),
+                "{error}"
+            );
+        }
     }
 }

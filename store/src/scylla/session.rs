@@ -3,6 +3,7 @@
 //! After a restart of the nodes a session's own back-off brings it back after 4 to 10 seconds; a new one takes a fifth
 //! of one. So a request that finds no connection makes a new session and is sent by that, once.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -338,10 +339,24 @@ pub(super) async fn session(settings: &Settings) -> Result<Session, StoreError> 
     if let Some(credentials) = &settings.credentials {
         builder = builder.user(&credentials.user, &credentials.password);
     }
-    builder
+    let session = builder
         .build()
         .await
-        .map_err(|err| errors::session(&settings.place(), &err))
+        .map_err(|err| errors::session(&settings.place(), &err))?;
+    if let Some(datacenter) = &settings.datacenter {
+        let cluster = session.get_cluster_state();
+        let nodes = cluster.get_nodes_info().iter();
+        let there: BTreeSet<_> = nodes.filter_map(|node| node.datacenter.clone()).collect();
+        if !there.contains(datacenter) {
+            let there = there.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(StoreError::Unreadable {
+                place: settings.place(),
+                reason: format!("there is no datacenter {datacenter}, only {there}"),
+                remedy: "set store.scylla.datacenter to one of them, or leave it out".to_owned(),
+            });
+        }
+    }
+    Ok(session)
 }
 
 #[cfg(test)]

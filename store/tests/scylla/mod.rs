@@ -13,6 +13,7 @@ use ::scylla::client::session_builder::SessionBuilder;
 use onair_store::cells::random_id;
 use onair_store::scylla::{Replication, ScyllaStore, Settings};
 use onair_xtask::servers::{Cassandra, Engine};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The node that all tests share, or nothing and a word about it when this run does without.
 fn shared() -> Option<&'static Cassandra> {
@@ -20,9 +21,14 @@ fn shared() -> Option<&'static Cassandra> {
     is_wanted().then(|| NODE.get_or_init(|| Cassandra::start().unwrap()))
 }
 
-/// A node to be killed.
-fn own() -> Option<Cassandra> {
-    is_wanted().then(|| Cassandra::start_own(None).unwrap())
+/// A node to be killed: one at a time, for the memory's sake.
+async fn own() -> Option<(MutexGuard<'static, ()>, Cassandra)> {
+    static ONE: Mutex<()> = Mutex::const_new(());
+    if !is_wanted() {
+        return None;
+    }
+    let turn = ONE.lock().await;
+    Some((turn, Cassandra::start_own(None).unwrap()))
 }
 
 fn is_wanted() -> bool {
