@@ -15,6 +15,8 @@ pub mod head;
 pub mod lease;
 pub mod redb;
 pub mod requests;
+#[cfg(feature = "scylla")]
+pub mod scylla;
 pub mod status;
 
 use std::fmt;

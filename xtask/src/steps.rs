@@ -65,6 +65,9 @@ struct Report {
     outcome: Outcome,
 }
 
+/// What lints, documentation and tests are built with beside the default: the engines.
+const FEATURES: &[&str] = &["onair-store/scylla"];
+
 /// Says to tests that have a long form that it is wanted.
 const LONG: &str = "ONAIR_TEST_LONG";
 
@@ -87,6 +90,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                     "clippy",
                     "--workspace",
                     "--all-targets",
+                    "--features",
+                    &FEATURES.join(","),
                     "--",
                     "-D",
                     "warnings",
@@ -94,7 +99,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 &[],
             ),
             Step::Doc => cargo(
-                &["doc", "--workspace", "--no-deps"],
+                &[
+                    "doc",
+                    "--workspace",
+                    "--no-deps",
+                    "--features",
+                    &FEATURES.join(","),
+                ],
                 &[("RUSTDOCFLAGS", "-D warnings")],
             ),
             Step::Fetch => Ok(fetch()),
@@ -284,7 +295,17 @@ fn test(before: &[Report], arguments: &Arguments) -> Outcome {
     if arguments.long {
         variables.push((LONG, "1"));
     }
-    cargo(&["test", "--workspace", "--no-fail-fast"], &variables)
+    let features = FEATURES.join(",");
+    cargo(
+        &[
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--features",
+            &features,
+        ],
+        &variables,
+    )
 }
 
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
