@@ -61,9 +61,7 @@ pub(super) async fn last(
                     "topic {}: no full cut among the last {step} entries of partition {partition}",
                     feed.topic
                 ),
-                remedy: "see what else writes to it; then delete the topic or give another log.kafka.prefix, and a new \
-                         epoch is opened"
-                    .into(),
+                remedy: "see what else writes to it; then delete the topic, or give another log.kafka.prefix".into(),
             });
         }
         step *= GROWS;

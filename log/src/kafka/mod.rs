@@ -466,14 +466,15 @@ impl Shared {
         let checked: Result<(), Wrong> = match self.describe(topic).await? {
             None => Err(Wrong {
                 reason: format!("topic {topic} was deleted"),
-                remedy: "see who did, then restart OnAir: the topic is made again and a new epoch opened".into(),
+                remedy: "see who did, then restart OnAir, which makes it again".into(),
             }),
             Some(is) if is.id != feed.topic_id => Err(Wrong {
                 reason: format!(
                     "topic {topic} was deleted and made again: its id was {}, it is {}",
                     feed.topic_id, is.id
                 ),
-                remedy: "see who did, then restart OnAir: a new epoch is opened in the topic that there is".into(),
+                remedy: "see who did, then restart OnAir, which goes on in the topic that there is"
+                    .into(),
             }),
             Some(is) => match self.check(topic, &feed.layout, &is).await {
                 Err(LogError::Mismatch { reason, remedy, .. }) => Err(Wrong { reason, remedy }),
