@@ -5,10 +5,14 @@
 
 #[cfg(feature = "contract")]
 pub mod contract;
+mod cuts;
 pub mod faulty;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,6 +6,8 @@
 )]
 
 mod contracts;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod room;
 mod tail;
 mod texts;

@@ -16,6 +16,8 @@ pub mod lease;
 pub mod redb;
 pub mod requests;
 pub mod schema;
+#[cfg(feature = "scylla")]
+pub mod scylla;
 pub mod status;
 
 use std::fmt;

@@ -12,6 +12,8 @@ mod lease;
 mod moves;
 mod open;
 mod power;
+#[cfg(feature = "scylla")]
+mod scylla;
 mod texts;
 
 use bytes::Bytes;

@@ -8,11 +8,13 @@ mod steps;
 mod up;
 mod workload;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use onair_xtask::servers::{self, Flavor, Options, Server};
+use onair_xtask::servers::{self, Cassandra, Engine, Flavor, Kafka, Options, Server};
 
 /// The tasks of this repository.
 #[derive(Debug, Parser)]
@@ -35,17 +37,17 @@ enum Task {
     /// Plant one bug after the other and see that the tests notice: a test of the tests, some ten minutes.
     #[command(after_help = "Example: cargo xtask plant --only off-lost")]
     Plant(plant::Arguments),
-    /// Fetch database servers into the cache folder, all of them by default.
+    /// Fetch servers into the cache folder, all of them by default.
     #[command(after_help = "Example: cargo xtask fetch mysql-9.7")]
     Fetch {
-        /// mysql-9.7, mysql-8.0, mariadb-10.11 or mariadb-11.8
-        flavors: Vec<Flavor>,
+        /// mysql-9.7, mysql-8.0, mariadb-10.11, mariadb-11.8, kafka or cassandra
+        servers: Vec<Which>,
     },
-    /// Run one database server in the foreground until Ctrl-C. Its data goes with it.
+    /// Run one server in the foreground until Ctrl-C. Its data goes with it.
     #[command(after_help = "Example: cargo xtask server mariadb-10.11 --port 3307")]
     Server {
-        /// mysql-9.7, mysql-8.0, mariadb-10.11 or mariadb-11.8
-        flavor: Flavor,
+        /// mysql-9.7, mysql-8.0, mariadb-10.11, mariadb-11.8, kafka or cassandra
+        server: Which,
         /// A free one by default.
         #[arg(long)]
         port: Option<u16>,
@@ -72,40 +74,88 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Test(arguments) => steps::run(&arguments),
         Task::Plant(arguments) => plant::run(&arguments),
-        Task::Fetch { flavors } => fetch(&flavors).map(|()| ExitCode::SUCCESS),
-        Task::Server { flavor, port } => serve(flavor, port).map(|()| ExitCode::SUCCESS),
+        Task::Fetch { servers } => fetch(&servers).map(|()| ExitCode::SUCCESS),
+        Task::Server { server, port } => serve(server, port).map(|()| ExitCode::SUCCESS),
         Task::Faults(arguments) => faults::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Up(arguments) => up::run(&arguments),
     }
 }
 
-fn fetch(flavors: &[Flavor]) -> Result<()> {
-    let flavors = if flavors.is_empty() {
-        &Flavor::ALL
-    } else {
-        flavors
-    };
-    for &flavor in flavors {
-        let dist = servers::fetch(flavor)?;
-        println!("{flavor:<14} {}", dist.home.display());
+/// A server on the command line.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Database(Flavor),
+    Engine(Engine),
+}
+
+impl Which {
+    fn all() -> Vec<Self> {
+        let databases = Flavor::ALL.into_iter().map(Self::Database);
+        databases
+            .chain(Engine::ALL.into_iter().map(Self::Engine))
+            .collect()
+    }
+}
+
+impl FromStr for Which {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(flavor) = text.parse() {
+            return Ok(Self::Database(flavor));
+        }
+        text.parse().map(Self::Engine).map_err(|_| {
+            let databases = Flavor::ALL.map(Flavor::name).join(", ");
+            let engines = Engine::ALL.map(Engine::name).join(", ");
+            anyhow::anyhow!(
+                "`{text}` is no server that can be fetched; there are {databases}, {engines}"
+            )
+        })
+    }
+}
+
+fn fetch(servers: &[Which]) -> Result<()> {
+    let all = Which::all();
+    for &which in if servers.is_empty() { &all } else { servers } {
+        let (name, home) = match which {
+            Which::Database(flavor) => (flavor.name(), servers::fetch(flavor)?.home),
+            Which::Engine(engine) => (engine.name(), servers::fetch_engine(engine)?.home),
+        };
+        println!("{name:<14} {}", home.display());
     }
     Ok(())
 }
 
-fn serve(flavor: Flavor, port: Option<u16>) -> Result<()> {
+fn serve(which: Which, port: Option<u16>) -> Result<()> {
     let mut interrupts = foreground::Interrupts::catch()?;
-    let server = Server::start_own(
-        flavor,
-        Options {
-            port,
-            ..Options::default()
-        },
-    )?;
-    println!("{flavor} runs at {} (no password)", server.url("root", ""));
-    println!(
-        "its data is in {}; Ctrl-C stops it and removes the data",
-        server.data_dir()?.display()
-    );
+    match which {
+        Which::Database(flavor) => {
+            let options = Options {
+                port,
+                ..Options::default()
+            };
+            let server = Server::start_own(flavor, options)?;
+            println!("{flavor} runs at {} (no password)", server.url("root", ""));
+            wait(&mut interrupts, server.data_dir()?);
+            server.stop()
+        }
+        Which::Engine(Engine::Kafka) => {
+            let server = Kafka::start_own(port)?;
+            println!("kafka runs at {}", server.brokers());
+            wait(&mut interrupts, &server.data_dir()?);
+            server.stop()
+        }
+        Which::Engine(Engine::Cassandra) => {
+            let server = Cassandra::start_own(port)?;
+            println!("cassandra runs at {} (no password)", server.address());
+            wait(&mut interrupts, &server.data_dir()?);
+            server.stop()
+        }
+    }
+}
+
+fn wait(interrupts: &mut foreground::Interrupts, data: &Path) {
+    let data = data.display();
+    println!("its data is in {data}; Ctrl-C stops it and removes the data");
     interrupts.wait();
-    server.stop()
 }

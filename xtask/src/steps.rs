@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use onair_xtask::servers::{self, Flavor};
+use onair_xtask::servers::{self, Engine, Flavor};
 
 use crate::arrows;
 
@@ -65,6 +65,9 @@ struct Report {
     outcome: Outcome,
 }
 
+/// What lints, documentation and tests are built with beside the default: the engines.
+const FEATURES: &[&str] = &["onair-log/kafka", "onair-store/scylla"];
+
 /// Says to tests that have a long form that it is wanted.
 const LONG: &str = "ONAIR_TEST_LONG";
 
@@ -87,6 +90,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                     "clippy",
                     "--workspace",
                     "--all-targets",
+                    "--features",
+                    &FEATURES.join(","),
                     "--",
                     "-D",
                     "warnings",
@@ -94,7 +99,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 &[],
             ),
             Step::Doc => cargo(
-                &["doc", "--workspace", "--no-deps"],
+                &[
+                    "doc",
+                    "--workspace",
+                    "--no-deps",
+                    "--features",
+                    &FEATURES.join(","),
+                ],
                 &[("RUSTDOCFLAGS", "-D warnings")],
             ),
             Step::Fetch => Ok(fetch()),
@@ -239,20 +250,29 @@ fn cargo_deny() -> Result<PathBuf> {
 
 /// Gets every server now, so that no test waits for a download.
 fn fetch() -> Vec<Missing> {
+    // The programs of a database are needed beside a given address too; an engine's are not.
+    let databases = Flavor::ALL.into_iter().map(|flavor| {
+        let home = servers::fetch(flavor).map(|dist| Some(dist.home));
+        let given = flavor.given_address().map(|_| flavor.variable());
+        (flavor.name(), given, home)
+    });
+    let engines = Engine::ALL.into_iter().map(|engine| {
+        let given = engine.given_address().map(|_| engine.variable());
+        let home = match given {
+            Some(_) => Ok(None),
+            None => servers::fetch_engine(engine).map(|jars| Some(jars.home)),
+        };
+        (engine.name(), given, home)
+    });
     let mut missing = Vec::new();
-    for flavor in Flavor::ALL {
-        match servers::fetch(flavor) {
-            Ok(_) if flavor.given_address().is_some() => {
-                println!("{flavor}: given in {}", flavor.variable());
-            }
-            Ok(dist) => println!("{flavor}: in {}", dist.home.display()),
-            Err(error) => {
+    for (name, given, home) in databases.chain(engines) {
+        match (home, given) {
+            (Ok(_), Some(variable)) => println!("{name}: given in {variable}"),
+            (Ok(home), None) => println!("{name}: in {}", home.unwrap_or_default().display()),
+            (Err(error), _) => {
                 let reason = format!("{error:#}");
-                println!("NOT RUN {flavor}: {reason}");
-                missing.push(Missing {
-                    name: flavor.name(),
-                    reason,
-                });
+                println!("NOT RUN {name}: {reason}");
+                missing.push(Missing { name, reason });
             }
         }
     }
@@ -275,7 +295,17 @@ fn test(before: &[Report], arguments: &Arguments) -> Outcome {
     if arguments.long {
         variables.push((LONG, "1"));
     }
-    cargo(&["test", "--workspace", "--no-fail-fast"], &variables)
+    let features = FEATURES.join(",");
+    cargo(
+        &[
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--features",
+            &features,
+        ],
+        &variables,
+    )
 }
 
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {

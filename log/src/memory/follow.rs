@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use onair_proto::{convert, v1};
-use prost::Message;
 use tokio::sync::watch;
 
 use super::Feed;
 use super::ring::{Cursor, Gone, Stored};
-use crate::{Entry, Follower, LogError, Offset, Partition, Payload};
+use crate::wire;
+use crate::{Entry, Follower, LogError, Offset, Partition};
 
 pub(super) struct Reader {
     feed: Arc<Feed>,
@@ -59,7 +58,7 @@ impl Reader {
         Entry {
             partition,
             offset: Offset(stored.offset),
-            payload: decode(partition, stored),
+            payload: wire::decode(partition, stored.bytes),
         }
     }
 }
@@ -79,66 +78,6 @@ impl Follower for Reader {
                     reason: "the log was closed".into(),
                 });
             }
-        }
-    }
-}
-
-fn decode(partition: Partition, stored: Stored) -> Payload {
-    let decoded = match partition {
-        Partition::Cuts => v1::Cut::decode(stored.bytes)
-            .map_err(convert::ConvertError::from)
-            .and_then(convert::cut_from_wire)
-            .map(Payload::Cut),
-        Partition::Bucket(bucket) => v1::Record::decode(stored.bytes)
-            .map_err(convert::ConvertError::from)
-            .and_then(convert::record_from_wire)
-            .map(|(of, record)| {
-                if of == bucket {
-                    Payload::Record(record)
-                } else {
-                    Payload::Garbage(format!("a record of bucket {of}"))
-                }
-            }),
-    };
-    decoded.unwrap_or_else(|err| Payload::Garbage(err.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use onair_model::Bucket;
-
-    #[test]
-    fn what_is_no_record_of_the_partition_is_garbage() {
-        let (one, two) = (Bucket::new(1), Bucket::new(2));
-        let wire = v1::Record {
-            lineage: vec![0; 16].into(),
-            epoch: 1,
-            body: Some(v1::record::Body::Carry(v1::Carry { old: 0 })),
-            digest: vec![0; 16].into(),
-            bucket: 1,
-            ..v1::Record::default()
-        };
-        let read = |partition, bytes: Vec<u8>| {
-            let stored = Stored {
-                partition: 0,
-                offset: 0,
-                bytes: bytes.into(),
-            };
-            decode(partition, stored)
-        };
-        let record = wire.encode_to_vec();
-        let ours = read(Partition::Bucket(one), record.clone());
-        assert!(matches!(ours, Payload::Record(_)), "{ours:?}");
-        let torn = record[..record.len() - 3].to_vec();
-        for (partition, bytes) in [
-            (Partition::Bucket(two), record.clone()),
-            (Partition::Bucket(one), torn),
-            (Partition::Bucket(one), Vec::new()),
-            (Partition::Cuts, record),
-        ] {
-            let found = read(partition, bytes);
-            assert!(matches!(found, Payload::Garbage(_)), "{found:?}");
         }
     }
 }

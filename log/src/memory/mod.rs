@@ -18,16 +18,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use onair_model::{Bucket, CutRecord};
-use onair_proto::convert;
-use prost::Message;
 use tokio::sync::{oneshot, watch};
 
+use crate::cuts::Cuts;
+use crate::wire;
 use crate::{
     Durability, Ends, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition,
 };
 use follow::Reader;
 use ring::Ring;
-use tail::{Cuts, TailFile};
+use tail::TailFile;
 
 /// Bytes that a feed's entries may take, unless told otherwise: minutes of a busy feed, or one large scan.
 pub const CAPACITY: usize = 64 * 1024 * 1024;
@@ -246,11 +246,10 @@ impl Feed {
             let index = self.index(partition).ok_or_else(|| LogError::Refused {
                 reason: format!("feed {} has no {partition}", self.layout.feed),
             })?;
-            let record = convert::record_to_wire(*bucket, record);
-            entries.push((index, record.encode_to_vec().into()));
+            entries.push((index, wire::record(*bucket, record).into()));
         }
-        let cut = convert::cut_to_wire(&flush.cut).encode_to_vec();
-        entries.push((self.layout.buckets.count(), cut.into()));
+        let cut = wire::cut(&flush.cut).into();
+        entries.push((self.layout.buckets.count(), cut));
         Ok(entries)
     }
 

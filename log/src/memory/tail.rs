@@ -1,11 +1,10 @@
-//! The last cuts that anybody may have seen: added up in memory, and in a file that survives a kill -9.
+//! The last cuts that anybody may have seen, in a file that survives a kill -9.
 //!
 //! The file has a header, two places for a full cut and two for what came after it. A full cut goes to the place
 //! that the last one is not in; then the later-place that was not written last names its generation. Each place
 //! carries a checksum, so a write that was torn leaves the one before. Nothing is synced: what a kill of the
 //! process leaves is enough, for the entries themselves do not survive the machine either.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,71 +17,7 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::LogError;
-
-/// The newest full cut, and everything newer in one partial cut on top of it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Cuts {
-    full: Option<Arc<CutRecord>>,
-    since: Option<CutRecord>,
-}
-
-impl Cuts {
-    /// In order.
-    pub(super) fn list(&self) -> Vec<CutRecord> {
-        let full = self.full.as_deref().cloned();
-        full.into_iter().chain(self.since.clone()).collect()
-    }
-
-    /// With one more cut; `None` when it adds nothing: older, or not on top of what is held.
-    pub(super) fn with(&self, cut: &CutRecord) -> Option<Cuts> {
-        let fresh = |full: &CutRecord| {
-            full.full.then(|| Cuts {
-                full: Some(Arc::new(full.clone())),
-                since: None,
-            })
-        };
-        let Some(full) = &self.full else {
-            return fresh(cut);
-        };
-        if full.lineage != cut.lineage {
-            return fresh(cut);
-        }
-        let newest = self.since.as_ref().unwrap_or(full);
-        let same = cut.version == newest.version;
-        if cut.version < newest.version
-            || (same && (cut.digest, cut.count) != (newest.digest, newest.count))
-        {
-            return None;
-        }
-        let mut merged = cut.clone();
-        merged.proven = merged.proven.max(newest.proven);
-        merged.source_time = merged.source_time.max(newest.source_time);
-        merged.lost_tail |= newest.lost_tail && newest.epoch() == cut.epoch();
-        merged.gtid = merged.gtid.or(newest.gtid.filter(|_| !cut.full));
-        if cut.full {
-            if same {
-                merged.executed.union(&full.executed);
-                merged.executed.union(&newest.executed);
-            }
-            return fresh(&merged);
-        }
-        if cut.epoch() != newest.epoch() || cut.prev_cut > newest.version {
-            return None;
-        }
-        if let Some(since) = &self.since {
-            merged.executed = since.executed.clone();
-            merged.executed.union(&cut.executed);
-            let touched: BTreeMap<_, _> =
-                since.touched.iter().chain(&cut.touched).copied().collect();
-            merged.touched = touched.into_iter().collect();
-        }
-        merged.prev_cut = full.version;
-        Some(Cuts {
-            full: Some(Arc::clone(full)),
-            since: Some(merged),
-        })
-    }
-}
+use crate::cuts::Cuts;
 
 /// First bytes of the file; the last one is the format's version.
 const MAGIC: &[u8; 16] = b"onair-log-tail\0\x01";

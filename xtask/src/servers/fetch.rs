@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::place::remove_dir;
 use super::process::command_bound_to_us;
 use super::{Flavor, packages, place};
 
@@ -290,13 +291,4 @@ pub(super) fn template(
         .with_context(|| format!("cannot initialise a data directory of {}", dist.flavor));
     remove_dir(&work)?;
     made.map(|()| template)
-}
-
-fn remove_dir(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
 }

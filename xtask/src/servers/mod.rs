@@ -1,5 +1,5 @@
-//! Real MySQL and MariaDB servers for tests: fetched, initialised and started on loopback with a
-//! data directory of their own, without installing anything and without root.
+//! Real MySQL, MariaDB, Kafka and Cassandra servers for tests: fetched, initialised and started on
+//! loopback with a data directory of their own, without installing anything and without root.
 //!
 //! ```no_run
 //! use onair_xtask::servers::{Flavor, Options, Server};
@@ -15,8 +15,12 @@
 //! does not start (the error has the end of its log). Nothing here waits for a fixed time.
 
 mod address;
+mod cassandra;
 mod certificates;
+mod child;
 mod fetch;
+mod java;
+mod kafka;
 mod mariadb;
 mod mysql;
 mod own;
@@ -29,8 +33,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
+pub use cassandra::Cassandra;
 pub use certificates::Certificates;
 pub use fetch::{Dist, Program, fetch};
+pub use java::{Engine, Jars, fetch_engine};
+pub use kafka::Kafka;
 pub use place::{WITHOUT, cache_dir};
 pub use server::{Options, Server, Tls};
 
@@ -84,7 +91,7 @@ impl Flavor {
     /// Whether this run does without it (see [`WITHOUT`]): a test that needs it then says so on
     /// standard error and ends.
     pub fn is_left_out(self) -> bool {
-        place::left_out(self)
+        place::is_left_out(self.name())
     }
 }
 

@@ -5,16 +5,15 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::certificates::Certificates;
+use super::child::Held;
 use super::fetch::{Dist, template};
 use super::place::{Berth, copy_dir};
-use super::process::{self, Signal};
+use super::process;
 use super::server::{Options, Tls};
 use super::{flag, mariadb, mysql};
 
@@ -27,15 +26,9 @@ pub(super) struct Own {
     temporary: PathBuf,
     pub(super) certificates: Option<Certificates>,
     options: Options,
-    child: Mutex<Option<Child>>,
+    pub(super) child: Held,
 }
 
-/// From the start of the process to its first handshake. Recovery after a kill is in it.
-const START_LIMIT: Duration = Duration::from_secs(120);
-/// From the signal to the end; MySQL was seen to take 12 s after a binlog client had left.
-const STOP_LIMIT: Duration = Duration::from_secs(40);
-/// Between two looks at something that only time can change.
-const POLL: Duration = Duration::from_millis(10);
 /// How often a port may be taken by someone else between our look and the server's start.
 const PORT_ATTEMPTS: usize = 5;
 
@@ -90,31 +83,17 @@ impl Own {
             temporary,
             certificates,
             options: options.clone(),
-            child: Mutex::new(None),
+            child: Held::none(dist.flavor.name()),
         })
     }
 
     /// Starts the process and waits for its first handshake.
     pub(super) fn start(&self) -> Result<()> {
-        let mut child = self.child();
-        let mut running = self.spawn()?;
-        let deadline = Instant::now() + START_LIMIT;
-        while !greets(self.berth.port) {
-            let why = match running.try_wait()? {
-                Some(status) => format!("it ended ({status})"),
-                None if Instant::now() > deadline => format!("not ready after {START_LIMIT:?}"),
-                None => {
-                    thread::sleep(POLL);
-                    continue;
-                }
-            };
-            kill(&mut Some(running))?;
-            let log = self.error_log().unwrap_or_default();
-            let log = process::tail(&log, 20);
-            bail!("{} did not start: {why}. Its log:\n{log}", self.dist.flavor);
-        }
-        *child = Some(running);
-        Ok(())
+        self.child.start(
+            || self.spawn(),
+            || greets(self.berth.port),
+            || self.error_log(),
+        )
     }
 
     fn spawn(&self) -> Result<Child> {
@@ -147,50 +126,10 @@ impl Own {
         process::spawn(command)
     }
 
-    pub(super) fn kill(&self) -> Result<()> {
-        kill(&mut self.child())
-    }
-
-    pub(super) fn stop(&self) -> Result<()> {
-        let mut child = self.child();
-        let Some(running) = child.as_mut() else {
-            return Ok(());
-        };
-        process::signal(running, Signal::Terminate)?;
-        // A frozen one would never see it.
-        process::signal(running, Signal::Continue)?;
-        let deadline = Instant::now() + STOP_LIMIT;
-        while running.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                kill(&mut child)?;
-                let flavor = self.dist.flavor;
-                bail!("{flavor} did not stop within {STOP_LIMIT:?} and was killed");
-            }
-            thread::sleep(POLL);
-        }
-        *child = None;
-        Ok(())
-    }
-
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        match self.child().as_ref() {
-            Some(child) => process::signal(child, signal),
-            None => bail!("{} does not run", self.dist.flavor),
-        }
-    }
-
-    pub(super) fn process_id(&self) -> Option<u32> {
-        Some(self.child().as_ref()?.id())
-    }
-
     pub(super) fn error_log(&self) -> Result<String> {
         let path = self.data.join(ERROR_LOG);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn child(&self) -> MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,20 +138,9 @@ const ERROR_LOG: &str = "error.log";
 impl Drop for Own {
     fn drop(&mut self) {
         // A test that failed has more to say than what goes wrong here.
-        let _ = self.kill();
+        let _ = self.child.kill();
         self.berth.clear();
     }
-}
-
-fn kill(child: &mut Option<Child>) -> Result<()> {
-    if let Some(running) = child {
-        running.kill().context("cannot kill the server")?;
-        running
-            .wait()
-            .context("cannot wait for the server that was killed")?;
-        *child = None;
-    }
-    Ok(())
 }
 
 /// Whether a server sends its first packet, which both sorts begin with protocol version 10. The

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::flag;
 use super::process::run;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -232,6 +233,17 @@ pub(super) fn unpack_maven(to: &Path, artifact: &str) -> Result<()> {
     run(&mut command, &format!("downloading {artifact} through mvn")).map(drop)
 }
 
+/// Copies the dependencies that `project`'s pom.xml names, and theirs, into `to`.
+pub(super) fn copy_maven(project: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new("mvn");
+    command
+        .args(["-q", "-B", &format!("{MAVEN_PLUGIN}:copy-dependencies")])
+        .arg("-DincludeScope=runtime")
+        .arg(flag("-DoutputDirectory=", to))
+        .current_dir(project);
+    run(&mut command, "downloading jars through mvn").map(drop)
+}
+
 /// Unpacks a `.tar.gz`.
 pub(super) fn unpack_tar(archive: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
@@ -240,7 +252,7 @@ pub(super) fn unpack_tar(archive: &Path, to: &Path) -> Result<()> {
     run(&mut command, &format!("unpacking {}", archive.display())).map(drop)
 }
 
-fn on_path(program: &str, why: &str) -> Result<()> {
+pub(super) fn on_path(program: &str, why: &str) -> Result<()> {
     let found = Command::new(program).arg("--version").output();
     match found {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -15,7 +15,7 @@ use super::Flavor;
     clippy::disallowed_methods,
     reason = "these tasks have no configuration file: this is the one place that reads the environment"
 )]
-fn environment(name: &str) -> Option<String> {
+pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -25,13 +25,12 @@ pub(super) fn given_address(flavor: Flavor) -> Option<String> {
     environment(flavor.variable())
 }
 
-/// The flavors that this run does without, from `ONAIR_TEST_WITHOUT` (names, comma separated).
-pub(super) fn left_out(flavor: Flavor) -> bool {
-    environment(WITHOUT)
-        .is_some_and(|names| names.split(',').any(|name| name.trim() == flavor.name()))
+/// Whether this run does without it, by `ONAIR_TEST_WITHOUT` (names, comma separated).
+pub(super) fn is_left_out(name: &str) -> bool {
+    environment(WITHOUT).is_some_and(|names| names.split(',').any(|one| one.trim() == name))
 }
 
-/// The variable that names the flavors that a test run does without; `cargo xtask test
+/// The variable that names the servers that a test run does without; `cargo xtask test
 /// --allow-missing` sets it.
 pub const WITHOUT: &str = "ONAIR_TEST_WITHOUT";
 
@@ -187,4 +186,13 @@ pub(super) fn copy_dir(from: &Path, to: &Path, keep: &dyn Fn(&str) -> bool) -> R
         }
     }
     Ok(())
+}
+
+pub(super) fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }

@@ -197,34 +197,34 @@ impl Server {
 
     /// Kills it as a power cut would, and returns when it is gone.
     pub fn kill9(&self) -> Result<()> {
-        self.own()?.kill()
+        self.own()?.child.kill()
     }
 
     /// Stops it in good order, if it runs, and starts it again on the same port and data.
     pub fn restart(&self) -> Result<()> {
         let own = self.own()?;
-        own.stop()?;
+        own.child.stop()?;
         own.start()
     }
 
     /// Stops it in good order and returns when it is gone; nothing to do when it does not run.
     pub fn stop(&self) -> Result<()> {
-        self.own()?.stop()
+        self.own()?.child.stop()
     }
 
     /// Freezes it: connections stay open and nothing answers.
     pub fn sigstop(&self) -> Result<()> {
-        self.own()?.signal(Signal::Stop)
+        self.own()?.child.signal(Signal::Stop)
     }
 
     /// Wakes it from [`Server::sigstop`].
     pub fn sigcont(&self) -> Result<()> {
-        self.own()?.signal(Signal::Continue)
+        self.own()?.child.signal(Signal::Continue)
     }
 
     /// The id of its process, while it runs and is ours.
     pub fn process_id(&self) -> Option<u32> {
-        self.own.as_ref()?.process_id()
+        self.own.as_ref()?.child.process_id()
     }
 
     pub fn data_dir(&self) -> Result<&Path> {
