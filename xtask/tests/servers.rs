@@ -304,7 +304,12 @@ fn a_given_address_is_used() -> Result<()> {
         return Ok(());
     };
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--exact", "given_address", "--ignored", "--nocapture"]);
+    command.args([
+        "--exact",
+        "servers::given_address",
+        "--ignored",
+        "--nocapture",
+    ]);
     for server in [&mysql, &mariadb] {
         server.sql("CREATE USER boss@'%' IDENTIFIED BY 'a/b'; GRANT ALL ON *.* TO boss@'%'")?;
         command.env(server.flavor().variable(), server.url("boss:a/b", ""));

@@ -2,6 +2,7 @@
 
 mod contract;
 mod node;
+mod proxy;
 mod rivals;
 mod schema;
 
