@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::feed::Feed;
 use crate::reader::Ended;
+use crate::resume::Cause;
 
 /// What is to be done.
 pub(crate) struct Chores {
@@ -63,6 +64,7 @@ pub(crate) async fn run(store: Arc<dyn ShardStore>, mut chores: Chores) -> Resul
         {
             Saved::Yes(held) => saved = Some(held),
             Saved::Behind(_) => return Err(Ended::LeaseLost),
+            Saved::Forgotten => return Err(Ended::Epoch(Cause::Forgotten)),
         }
     }
     let mut asked = Vec::new();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onair_log::{EventLog, Layout, LogError};
+use onair_log::{Durability, EventLog, Layout, LogError};
 use onair_model::cut::{Taken, admit};
 use onair_model::schema::Schema;
 use onair_model::{Digest, Epoch, GtidSet, Lineage, Sum, Version};
@@ -161,18 +161,6 @@ impl Reader {
         log: Arc<dyn EventLog>,
         store: Arc<dyn ShardStore>,
     ) -> Self {
-        let status = Status {
-            phase: Phase::Connecting,
-            detail: String::new(),
-            version: None,
-            checkpoint: None,
-            proofs: 0,
-            epochs: 0,
-            scanned: 0,
-            on: 0,
-            changed: 0,
-            off: 0,
-        };
         Reader {
             config,
             lineage,
@@ -180,7 +168,7 @@ impl Reader {
             log,
             store,
             reader_id: random_id() as u64,
-            status: watch::Sender::new(status),
+            status: watch::Sender::default(),
         }
     }
 
@@ -320,12 +308,17 @@ impl Reader {
             Err(error) => return Err(Ended::Final(error)),
         };
         let mut taken = Vec::with_capacity(feeds.len());
+        let mut logs: Vec<Arc<str>> = Vec::with_capacity(feeds.len());
         for feed in &feeds {
             let layout = Layout {
                 feed: Arc::clone(&feed.config.name),
                 buckets: feed.config.buckets,
             };
-            self.log.open(&layout).await?;
+            let id = self.log.open(&layout).await?;
+            logs.push(match self.log.durability() {
+                Durability::Durable => id.0,
+                Durability::Volatile => "".into(),
+            });
             let mut held = None;
             for cut in self.log.last_cuts(&feed.config.name).await? {
                 admit(self.lineage, feed.config.buckets.count(), &mut held, &cut);
@@ -335,6 +328,9 @@ impl Reader {
         let plan = resume::plan(&feeds);
         let key = CellKey::Checkpoint(Arc::clone(&self.config.source));
         let checkpoint = checkpoint::read::<Checkpoint>(&*self.store, &key).await?;
+        if let Some(held) = &checkpoint {
+            same_logs(&held.value, plan, &logs)?;
+        }
         let key = CellKey::Epoch(Arc::clone(&self.config.source));
         let epoch = checkpoint::read::<EpochState>(&*self.store, &key).await?;
         let barrier = cause.as_ref().and_then(Cause::delivered);
@@ -347,6 +343,7 @@ impl Reader {
             plan,
             now,
             checkpoint: checkpoint.clone(),
+            logs,
             taken,
         };
         let past = Past {
@@ -627,6 +624,31 @@ impl Reader {
     }
 }
 
+/// Refuses logs that are not those that the checkpoint's records stand in, made for the same plan: what is shown may be
+/// in the others, and only a person knows what became of them.
+fn same_logs(checkpoint: &Checkpoint, plan: u64, logs: &[Arc<str>]) -> Result<(), LogError> {
+    if checkpoint.plan != plan {
+        return Ok(());
+    }
+    let other = checkpoint.feeds.iter().zip(logs).find(|(feed, log)| {
+        !feed.log.is_empty() && !log.is_empty() && feed.log != **log
+    });
+    match other {
+        None => Ok(()),
+        Some((feed, log)) => Err(LogError::Mismatch {
+            feed: Arc::clone(&feed.feed),
+            reason: format!(
+                "it is {log}, and the checkpoint at {} is of {}: the topic was deleted and made again, or this is another \
+                 cluster",
+                checkpoint.version, feed.log
+            ),
+            remedy: "name the right brokers; if the log is meant to be another one now, run `onair re-derive`: the next epoch \
+                     opens with a full scan, and clients get what really changed"
+                .into(),
+        }),
+    }
+}
+
 /// Where a new epoch's stream begins: a beginning of the binlog, with all that was delivered before.
 fn beginning(now: &Identity, cause: &Cause) -> GtidSet {
     let mut from = now.executed.before(&now.in_flight);
@@ -654,6 +676,8 @@ pub(crate) struct Common {
     pub(crate) plan: u64,
     pub(crate) now: Identity,
     pub(crate) checkpoint: Option<Held<Checkpoint>>,
+    /// Which log each feed has, empty where that ends with the process.
+    pub(crate) logs: Vec<Arc<str>>,
     pub(crate) taken: Vec<Option<Taken>>,
 }
 

@@ -65,6 +65,9 @@ pub enum Cause {
         /// The epoch.
         epoch: Epoch,
     },
+    /// The checkpoint was taken away beneath the reader.
+    #[error("an operator asked to derive everything anew")]
+    Forgotten,
     /// A checkpoint that lacks a feed.
     #[error("the checkpoint does not know every feed")]
     PartialCheckpoint,

@@ -3,7 +3,7 @@
 use onair_model::Version;
 
 /// A reader's state, for status and logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// What it is doing.
     pub phase: Phase,
@@ -28,11 +28,12 @@ pub struct Status {
 }
 
 /// What a reader is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Waits for another reader's lease to end.
     Standby,
     /// Talks to the source, or tries to.
+    #[default]
     Connecting,
     /// Derives again what was produced before.
     Resuming,

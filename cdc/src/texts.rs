@@ -193,6 +193,7 @@ fn causes(texts: &mut Texts) {
             "Read again, the binlog gives another set than was shown at that version: its history is another one.", REWINDS;
         NoCheckpoint = Cause::NoCheckpoint { epoch: epoch() } =>
             "The process ended while it opened that epoch, before its first checkpoint.", SCANS;
+        Forgotten = Cause::Forgotten => "`onair re-derive` was run.", SCANS;
         PartialCheckpoint = Cause::PartialCheckpoint => "The checkpoint in the store is damaged.", SCANS;
         OtherLog = Cause::OtherLog { epoch: epoch() } => "The log's last cut is of an older epoch.", SCANS;
         OtherPlan = Cause::OtherPlan =>

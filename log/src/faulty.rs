@@ -17,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::{
     Durability, Ends, Entry, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition,
+    Share,
 };
 
 /// How often a call meets each kind, 0 to 1.
@@ -309,6 +310,11 @@ impl<L: EventLog + ?Sized + 'static> EventLog for Faulty<L> {
         };
         follower.may_be_gone().await?;
         Ok(Box::new(follower))
+    }
+
+    async fn share(&self, feed: &str) -> Result<Box<dyn Share>, LogError> {
+        self.read().await?;
+        self.inner.share(feed).await
     }
 
     async fn last_cuts(&self, feed: &str) -> Result<Vec<CutRecord>, LogError> {

@@ -192,6 +192,9 @@ pub trait EventLog: Send + Sync + fmt::Debug {
         from: &[(Partition, Offset)],
     ) -> Result<Box<dyn Follower>, LogError>;
 
+    /// Takes a share in the work on a feed's partitions, which are divided among all who do.
+    async fn share(&self, feed: &str) -> Result<Box<dyn Share>, LogError>;
+
     /// The newest full cut that the log was ever given, then what newer cuts add to it, in order, as they were or
     /// added up in one; empty when there is none. They outlive the process also where entries do not: what was
     /// shown must be derived again.
@@ -207,4 +210,41 @@ pub trait Follower: Send {
     /// The next entries, at least one; waits for them. Cancel safe. Entries of one partition are in order.
     /// After an error follow again.
     async fn next(&mut self) -> Result<Vec<Entry>, LogError>;
+}
+
+/// One worker's share of a feed's partitions; it goes to the others when this value ends.
+///
+/// A share is good manners and no right: who works on a partition that is another's by now does no harm, because all
+/// that he does is a compare-and-set.
+#[async_trait]
+pub trait Share: Send {
+    /// The partitions that are ours: as soon as that is settled, then whenever it changes. Cancel safe.
+    async fn next(&mut self) -> Result<Vec<Partition>, LogError>;
+}
+
+/// A share that never changes.
+#[derive(Debug)]
+pub struct Fixed(Option<Vec<Partition>>);
+
+impl Fixed {
+    /// These partitions.
+    pub const fn new(partitions: Vec<Partition>) -> Self {
+        Fixed(Some(partitions))
+    }
+
+    /// All partitions of a layout.
+    pub fn whole(buckets: Buckets) -> Self {
+        let each = buckets.all().map(Partition::Bucket);
+        Fixed::new(each.chain([Partition::Cuts]).collect())
+    }
+}
+
+#[async_trait]
+impl Share for Fixed {
+    async fn next(&mut self) -> Result<Vec<Partition>, LogError> {
+        match self.0.take() {
+            Some(partitions) => Ok(partitions),
+            None => std::future::pending().await,
+        }
+    }
 }

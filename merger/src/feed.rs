@@ -1,12 +1,14 @@
 //! Folds one feed: follows its log, moves its heads, keeps the cuts head behind them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, Payload};
+use onair_log::{
+    Entry, EventLog, Fixed, Follower, LogError, LogId, Offset, Partition, Payload, Share,
+};
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
-use onair_model::{Bucket, CutRecord, Lineage};
+use onair_model::{Bucket, CutRecord, Epoch, Lineage, Version};
 use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError};
@@ -45,14 +47,32 @@ pub(crate) enum Trouble {
     Store(#[from] StoreError),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("bucket {0}: its head was moved by another merger; it is loaded again")]
-    Overtaken(Bucket),
+    #[error("the head of {0} was moved by another merger; it is loaded again")]
+    Overtaken(Partition),
+}
+
+/// Why following ended in peace.
+enum Ended {
+    Shutdown,
+    /// Other partitions are ours now.
+    Divided(Vec<Partition>),
+}
+
+/// The partitions to work on, and who says so.
+struct Ours {
+    share: Box<dyn Share>,
+    partitions: Vec<Partition>,
 }
 
 struct Run {
     id: LogId,
     follower: Box<dyn Follower>,
-    shards: Vec<Shard>,
+    /// The buckets that are ours.
+    shards: BTreeMap<Bucket, Shard>,
+    /// Whether the cuts head is ours to move.
+    keeps_cuts: bool,
+    /// How far the heads of the other buckets were seen; they are another merger's.
+    others: BTreeMap<Bucket, Passed>,
     taken: Option<Taken>,
     /// Full cuts that not every head has passed, oldest first, with the offset after each.
     waiting: VecDeque<(CutRecord, u64)>,
@@ -64,7 +84,48 @@ struct Run {
     clean_at: Instant,
 }
 
+/// What a head has passed.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    epoch: Epoch,
+    d: Version,
+    base_d: Version,
+}
+
+impl Passed {
+    fn of(head: &Head) -> Self {
+        Passed {
+            epoch: head.state.epoch,
+            d: head.state.d,
+            base_d: head.base.d,
+        }
+    }
+}
+
 impl Run {
+    /// Whether every head is at or beyond this cut and can still give its content.
+    fn has_passed(&self, cut: &CutRecord) -> bool {
+        cut.touched.iter().all(|(bucket, d)| {
+            let ours = self.shards.get(bucket).and_then(|shard| shard.head.as_ref());
+            let passed = match ours {
+                Some((_, head)) => Some(Passed::of(head)),
+                None => self.others.get(bucket).copied(),
+            };
+            passed.is_some_and(|passed| {
+                passed.epoch == cut.epoch() && passed.d >= *d && passed.base_d <= *d
+            })
+        })
+    }
+
+    /// The cuts head is here: bases may go up to it.
+    fn settle(&mut self, cut: &CutRecord) {
+        for (bucket, d) in &cut.touched {
+            if let Some(shard) = self.shards.get_mut(bucket) {
+                shard.settle(*d);
+            }
+        }
+    }
+
     /// Whether the cuts head is not in the newest epoch yet. Until it is, a restart scans.
     fn is_opening(&self) -> bool {
         let held = self.cuts.as_ref().map(|(_, held)| held.cut.epoch());
@@ -76,9 +137,12 @@ impl Run {
 impl FeedMerger {
     /// Runs until `shutdown`, then folds what it has read and ends.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut ours = None;
         loop {
-            let ended = self.follow(&shutdown).await;
-            let Err(error) = ended else { return };
+            let error = match self.work(&mut ours, &shutdown).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
             warn!(feed = %self.feed.name, error = %error, "folding begins again from the heads");
             self.status
                 .trouble(&self.feed.name, Some(error.to_string()));
@@ -90,9 +154,62 @@ impl FeedMerger {
         }
     }
 
-    async fn follow(&self, shutdown: &CancellationToken) -> Result<(), Trouble> {
-        let mut run = self.begin().await?;
-        let stretch = self.feed.buckets.count() as f64 / 10.0;
+    /// Works on what is ours until told to stop. The share in the work outlives troubles: giving it back would unsettle
+    /// the others.
+    async fn work(
+        &self,
+        ours: &mut Option<Ours>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let layout = onair_log::Layout {
+            feed: Arc::clone(&self.feed.name),
+            buckets: self.feed.buckets,
+        };
+        let id = self.log.open(&layout).await?;
+        let ours = match ours {
+            Some(ours) => ours,
+            None => {
+                let mut share = self.share().await?;
+                let partitions = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok(()),
+                    first = share.next() => first?,
+                };
+                ours.insert(Ours { share, partitions })
+            }
+        };
+        loop {
+            match self.follow(id.clone(), ours, shutdown).await? {
+                Ended::Shutdown => return Ok(()),
+                Ended::Divided(partitions) => ours.partitions = partitions,
+            }
+        }
+    }
+
+    /// The fixed list that we were told, or what the log divides.
+    async fn share(&self) -> Result<Box<dyn Share>, Trouble> {
+        let Some(buckets) = &self.settings.buckets else {
+            return Ok(self.log.share(&self.feed.name).await?);
+        };
+        let each = self.feed.buckets.all().filter(|bucket| buckets.contains(*bucket));
+        let mut partitions: Vec<Partition> = each.map(Partition::Bucket).collect();
+        // One of them keeps the cuts, too.
+        if buckets.contains(Bucket::new(0)) {
+            partitions.push(Partition::Cuts);
+        }
+        Ok(Box::new(Fixed::new(partitions)))
+    }
+
+    async fn follow(
+        &self,
+        id: LogId,
+        ours: &mut Ours,
+        shutdown: &CancellationToken,
+    ) -> Result<Ended, Trouble> {
+        let mut run = self.begin(id, &ours.partitions).await?;
+        self.status
+            .owned(&self.feed.name, run.shards.len(), run.keeps_cuts);
+        let stretch = run.shards.len() as f64 / 10.0;
         let interval = self
             .settings
             .fold_interval
@@ -104,7 +221,12 @@ impl FeedMerger {
                 biased;
                 () = shutdown.cancelled() => {
                     self.fold_all(&mut run).await?;
-                    return Ok(());
+                    return Ok(Ended::Shutdown);
+                }
+                divided = ours.share.next() => {
+                    let partitions = divided?;
+                    self.fold_all(&mut run).await?;
+                    return Ok(Ended::Divided(partitions));
                 }
                 _ = tick.tick() => {
                     self.fold_all(&mut run).await?;
@@ -116,11 +238,13 @@ impl FeedMerger {
                     for entry in entries? {
                         self.take(&mut run, entry);
                     }
-                    for bucket in self.feed.buckets.all() {
-                        let shard = &run.shards[bucket.index()];
-                        if shard.restated || shard.fresh_bytes() > self.settings.fold_bytes {
-                            self.fold(&mut run, bucket).await?;
-                        }
+                    let is_due = |(bucket, shard): (&Bucket, &Shard)| {
+                        let large = shard.fresh_bytes() > self.settings.fold_bytes;
+                        (shard.restated || large).then_some(*bucket)
+                    };
+                    let due: Vec<Bucket> = run.shards.iter().filter_map(is_due).collect();
+                    for bucket in due {
+                        self.fold(&mut run, bucket).await?;
                     }
                     if run.is_opening() {
                         self.move_cuts(&mut run).await?;
@@ -130,68 +254,77 @@ impl FeedMerger {
         }
     }
 
-    async fn begin(&self) -> Result<Run, Trouble> {
-        let layout = onair_log::Layout {
-            feed: Arc::clone(&self.feed.name),
-            buckets: self.feed.buckets,
-        };
-        let id = self.log.open(&layout).await?;
-        let mut shards = Vec::with_capacity(self.feed.buckets.count());
-        let mut named = Vec::with_capacity(self.feed.buckets.count() + 1);
-        for bucket in self.feed.buckets.all() {
-            let shard = self.load(bucket).await?;
+    async fn begin(&self, id: LogId, ours: &[Partition]) -> Result<Run, Trouble> {
+        let mut shards = BTreeMap::new();
+        let mut named = BTreeMap::new();
+        for partition in ours {
+            let Partition::Bucket(bucket) = partition else {
+                continue;
+            };
+            let shard = self.load(*bucket).await?;
             let head = shard.head.as_ref().map(|(_, head)| head);
-            named.push(
-                head.filter(|head| *head.log == *id.0)
-                    .map(|head| Offset(head.next_offset)),
-            );
-            shards.push(shard);
+            let of_log = head.filter(|head| *head.log == *id.0);
+            named.insert(*partition, of_log.map(|head| Offset(head.next_offset)));
+            shards.insert(*bucket, shard);
         }
-        let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
-        let cuts = match self.store.cell(&key).await? {
-            Some(cell) => Some((
-                cell.token,
-                CutsHead::from_bytes(&self.feed.name, &cell.value)?,
-            )),
-            None => None,
-        };
-        let mut taken = None;
-        if let Some((_, cuts)) = &cuts {
-            admit(
-                self.lineage,
-                self.feed.buckets.count(),
-                &mut taken,
-                &cuts.cut,
-            );
-            for (bucket, d) in &cuts.cut.touched {
-                if let Some(shard) = shards.get_mut(bucket.index()) {
-                    shard.settle(*d);
+        let cuts = self.cuts_head().await?;
+        let of_log = cuts.as_ref().filter(|(_, cuts)| *cuts.log == *id.0);
+        // Whoever keeps them: cuts say what a bucket has to have.
+        named.insert(
+            Partition::Cuts,
+            of_log.map(|(_, cuts)| Offset(cuts.next_offset)),
+        );
+        // Asked after the heads were read: they are not beyond it unless the log has lost its end.
+        let mut ends = self.log.ends(&self.feed.name).await?;
+        ends.retain(|(partition, _)| named.contains_key(partition));
+        let named: Vec<Option<Offset>> = ends
+            .iter()
+            .filter_map(|(partition, _)| named.get(partition).copied())
+            .collect();
+        let from = onair_log::places(&ends, &named);
+        let mut cuts_next = 0;
+        for (partition, next) in &from {
+            match partition {
+                Partition::Cuts => cuts_next = next.0,
+                Partition::Bucket(bucket) => {
+                    if let Some(shard) = shards.get_mut(bucket) {
+                        shard.next_offset = next.0;
+                    }
                 }
             }
         }
-        let of_log = cuts.as_ref().filter(|(_, cuts)| *cuts.log == *id.0);
-        named.push(of_log.map(|(_, cuts)| Offset(cuts.next_offset)));
-        // Asked after the heads were read: they are not beyond it unless the log has lost its end.
-        let ends = self.log.ends(&self.feed.name).await?;
-        let from = onair_log::places(&ends, &named);
-        for (shard, (_, next)) in shards.iter_mut().zip(&from) {
-            shard.next_offset = next.0;
-        }
-        let cuts_next = from.last().map_or(0, |(_, next)| next.0);
         let follower = self.log.follow(&self.feed.name, &from).await?;
-        Ok(Run {
+        let mut run = Run {
             id,
             follower,
             shards,
-            taken,
+            keeps_cuts: ours.contains(&Partition::Cuts),
+            others: BTreeMap::new(),
+            taken: None,
             waiting: VecDeque::new(),
-            cuts,
+            cuts: None,
             cuts_next,
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
             clean_at: Instant::now(),
-        })
+        };
+        if let Some((token, cuts)) = cuts {
+            let buckets = self.feed.buckets.count();
+            admit(self.lineage, buckets, &mut run.taken, &cuts.cut);
+            run.settle(&cuts.cut);
+            run.cuts = Some((token, cuts));
+        }
+        Ok(run)
+    }
+
+    async fn cuts_head(&self) -> Result<Option<(Token, CutsHead)>, Trouble> {
+        let key = CellKey::CutsHead(Arc::clone(&self.feed.name));
+        let Some(cell) = self.store.cell(&key).await? else {
+            return Ok(None);
+        };
+        let head = CutsHead::from_bytes(&self.feed.name, &cell.value)?;
+        Ok(Some((cell.token, head)))
     }
 
     /// Loads a bucket from the store. One that cannot be loaded begins with nothing, behind the claim of its head: the
@@ -230,7 +363,9 @@ impl FeedMerger {
         } = entry;
         match (partition, payload) {
             (Partition::Bucket(bucket), payload) => {
-                let shard = &mut run.shards[bucket.index()];
+                let Some(shard) = run.shards.get_mut(&bucket) else {
+                    return;
+                };
                 shard.next_offset = offset.0 + 1;
                 let Payload::Record(record) = payload else {
                     warn!(feed = %self.feed.name, %bucket, offset = offset.0, ?payload, "an entry that does not belong here");
@@ -258,11 +393,11 @@ impl FeedMerger {
                 );
                 if matches!(admitted, Admitted::Taken | Admitted::Merged) {
                     for (bucket, d) in &cut.touched {
-                        if let Some(shard) = run.shards.get_mut(bucket.index()) {
+                        if let Some(shard) = run.shards.get_mut(bucket) {
                             shard.state.claim(*d);
                         }
                     }
-                    if cut.full {
+                    if cut.full && run.keeps_cuts {
                         if run.waiting.len() == CUTS_MAX {
                             run.waiting.pop_front();
                         }
@@ -279,21 +414,60 @@ impl FeedMerger {
 
     /// Moves every head that lacks something, then the cuts head; lets the log free what is folded.
     async fn fold_all(&self, run: &mut Run) -> Result<(), Trouble> {
-        for bucket in self.feed.buckets.all() {
-            if run.shards[bucket.index()].is_dirty() {
+        let buckets: Vec<Bucket> = run.shards.keys().copied().collect();
+        for bucket in buckets {
+            let Some(shard) = run.shards.get(&bucket) else {
+                continue;
+            };
+            if shard.is_dirty() {
                 self.fold(run, bucket).await?;
-            } else if run.shards[bucket.index()].is_clean() {
-                let offset = Offset(run.shards[bucket.index()].next_offset);
+            } else if shard.is_clean() {
+                let offset = Offset(shard.next_offset);
                 self.log
                     .release(&self.feed.name, Partition::Bucket(bucket), offset);
             }
         }
-        self.move_cuts(run).await
+        if run.keeps_cuts {
+            self.look_at_others(run).await?;
+            self.move_cuts(run).await
+        } else {
+            self.look_at_cuts(run).await
+        }
+    }
+
+    /// Another merger moves the cuts head: what it holds lets our bases go on.
+    async fn look_at_cuts(&self, run: &mut Run) -> Result<(), Trouble> {
+        let Some((token, cuts)) = self.cuts_head().await? else {
+            return Ok(());
+        };
+        self.status.cut(&self.feed.name, cuts.cut.version);
+        run.settle(&cuts.cut);
+        run.cuts = Some((token, cuts));
+        Ok(())
+    }
+
+    /// How far the heads are that other mergers move.
+    async fn look_at_others(&self, run: &mut Run) -> Result<(), Trouble> {
+        if run.shards.len() == self.feed.buckets.count() || run.waiting.is_empty() {
+            return Ok(());
+        }
+        let like = CellKey::Head(Arc::clone(&self.feed.name), Bucket::new(0));
+        for (key, cell) in self.store.cells(&like).await? {
+            if let CellKey::Head(_, bucket) = key
+                && !run.shards.contains_key(&bucket)
+            {
+                let head = Head::from_bytes(&self.feed.name, &cell.value)?;
+                run.others.insert(bucket, Passed::of(&head));
+            }
+        }
+        Ok(())
     }
 
     /// Writes what one bucket's head lacks, then moves the head.
     async fn fold(&self, run: &mut Run, bucket: Bucket) -> Result<(), Trouble> {
-        let shard = &mut run.shards[bucket.index()];
+        let Some(shard) = run.shards.get_mut(&bucket) else {
+            return Ok(());
+        };
         let plan = shard.plan(self.settings.deltas_max, self.settings.delta_share_max);
         let feed = &self.feed.name;
         let (base, deltas) = match plan {
@@ -354,22 +528,16 @@ impl FeedMerger {
                 self.status.folded(feed);
                 Ok(())
             }
-            Moved::Lost(_) => Err(Trouble::Overtaken(bucket)),
+            Moved::Lost(_) => Err(Trouble::Overtaken(Partition::Bucket(bucket))),
         }
     }
 
     /// Moves the cuts head to the newest full cut that every head has passed.
     async fn move_cuts(&self, run: &mut Run) -> Result<(), Trouble> {
-        let passed = run.waiting.iter().rposition(|(cut, _)| {
-            cut.touched.iter().all(|(bucket, d)| {
-                run.shards
-                    .get(bucket.index())
-                    .and_then(|shard| shard.head.as_ref())
-                    .is_some_and(|(_, head)| {
-                        head.state.epoch == cut.epoch() && head.state.d >= *d && head.base.d <= *d
-                    })
-            })
-        });
+        let passed = run
+            .waiting
+            .iter()
+            .rposition(|(cut, _)| run.has_passed(cut));
         let Some(at) = passed else { return Ok(()) };
         let (cut, next_offset) = run.waiting[at].clone();
         run.waiting.drain(..=at);
@@ -398,13 +566,9 @@ impl FeedMerger {
         let expect = run.cuts.as_ref().map(|(token, _)| *token);
         let Moved::Won(token) = move_cell(&*self.store, &key, expect, next.to_bytes()).await?
         else {
-            return Err(Trouble::Overtaken(Bucket::new(0)));
+            return Err(Trouble::Overtaken(Partition::Cuts));
         };
-        for (bucket, d) in &next.cut.touched {
-            if let Some(shard) = run.shards.get_mut(bucket.index()) {
-                shard.settle(*d);
-            }
-        }
+        run.settle(&next.cut);
         self.log
             .release(&self.feed.name, Partition::Cuts, Offset(next_offset));
         self.status.cut(&self.feed.name, next.cut.version);
@@ -425,16 +589,14 @@ impl FeedMerger {
 
     /// Asks the reader to state buckets again that lack data or have forked.
     async fn ask(&self, run: &mut Run) -> Result<(), Trouble> {
-        let stopped: Vec<(Bucket, &str)> = self
-            .feed
-            .buckets
-            .all()
-            .filter_map(|bucket| {
-                let shard = &run.shards[bucket.index()];
+        let stopped: Vec<(Bucket, &str)> = run
+            .shards
+            .iter()
+            .filter_map(|(bucket, shard)| {
                 if shard.forked {
-                    Some((bucket, "fork"))
+                    Some((*bucket, "fork"))
                 } else {
-                    shard.state.is_behind_claim().then_some((bucket, "gap"))
+                    shard.state.is_behind_claim().then_some((*bucket, "gap"))
                 }
             })
             .collect();
@@ -456,9 +618,9 @@ impl FeedMerger {
         Ok(())
     }
 
-    /// Works off the history index, a page a tick.
+    /// Works off the history index, a page a tick; one merger does.
     async fn clean(&self, run: &mut Run) -> Result<(), Trouble> {
-        if run.clean_at > Instant::now() {
+        if !run.keeps_cuts || run.clean_at > Instant::now() {
             return Ok(());
         }
         if self.history().clean().await? == Cleaned::All {

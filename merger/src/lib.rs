@@ -20,7 +20,7 @@ use onair_store::ShardStore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{FeedLayout, Settings};
+pub use crate::config::{BucketList, FeedLayout, Settings};
 use crate::feed::FeedMerger;
 pub use crate::shard::Classified;
 pub use crate::status::Status;

@@ -23,6 +23,10 @@ pub struct Status {
 /// One feed as its merger sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedStatus {
+    /// Buckets that are this merger's.
+    pub buckets: usize,
+    /// Whether the cuts head is, too.
+    pub keeps_cuts: bool,
     /// Heads moved since the start.
     pub folds: u64,
     /// Version of the cuts head.
@@ -54,6 +58,12 @@ impl Status {
     /// Every feed.
     pub fn feeds(&self) -> BTreeMap<Arc<str>, FeedStatus> {
         self.lock().clone()
+    }
+
+    pub(crate) fn owned(&self, feed: &Arc<str>, buckets: usize, keeps_cuts: bool) {
+        let mut feeds = self.lock();
+        let status = feeds.entry(Arc::clone(feed)).or_default();
+        (status.buckets, status.keeps_cuts) = (buckets, keeps_cuts);
     }
 
     pub(crate) fn folded(&self, feed: &Arc<str>) {

@@ -22,8 +22,8 @@ fn errors() {
             "The store does not answer.", "As the store's text says; the merger tries again by itself.";
         Load = Trouble::Load(LoadError::Store(store())) =>
             "A bucket cannot be loaded.", "As the store's text says; the merger tries again by itself.";
-        Overtaken = Trouble::Overtaken(Bucket::new(3)) =>
-            "Another merger works on the same bucket.", "Run one merger a feed. This one goes on from the head that is there.";
+        Overtaken = Trouble::Overtaken(Partition::Bucket(Bucket::new(3))) =>
+            "Another merger works on the same bucket.", "Nothing, while mergers come and go. If it stays so: two of them were told the same merger.buckets. This one goes on from the head that is there.";
     );
     texts.check(env!("CARGO_MANIFEST_DIR"));
 }

@@ -25,6 +25,16 @@ pub struct Cli {
 pub enum Verb {
     /// Run everything in one process: reader, log, merger, store and server
     Up(Box<UpArgs>),
+    /// Run a reader: one process that reads the database's binlog, or stands by
+    Cdc(RoleArgs),
+    /// Run a merger: folds the log into base shards, beside any number of others
+    Merger(MergerArgs),
+    /// Run a server: streams snapshots and frames to clients
+    Server(ServerArgs),
+    /// Make the store's keyspace and tables
+    Store(StoreArgs),
+    /// Open the next epoch: read the whole table again, whatever the checkpoint says
+    ReDerive(ReDeriveArgs),
     /// Follow a feed: what comes on air, changes, goes off
     Watch(WatchArgs),
     /// Rows by their keys
@@ -70,6 +80,21 @@ pub struct SourceArgs {
     pub feed: Option<String>,
 }
 
+impl SourceArgs {
+    /// Everything from this file.
+    pub(crate) fn of_file(file: PathBuf) -> Self {
+        SourceArgs {
+            config: Some(file),
+            mysql: None,
+            table: None,
+            live_when: None,
+            columns: Vec::new(),
+            buckets: None,
+            feed: None,
+        }
+    }
+}
+
 /// `up`.
 #[derive(Debug, Args)]
 #[command(
@@ -90,6 +115,9 @@ pub struct UpArgs {
     /// Address of the gRPC service; port 0 is chosen and printed [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Where /live and /ready are answered over HTTP; port 0 is chosen and printed
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
     /// End after this long, e.g. 30s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub r#for: Option<Duration>,
@@ -111,6 +139,99 @@ pub struct UpArgs {
     /// Seed of the demo [default: 1]
     #[arg(long, value_name = "N", conflicts_with = "mysql")]
     pub demo_seed: Option<String>,
+}
+
+/// A process with one role.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  onair cdc --config onair.toml\n\nThe file needs [log.kafka] and [store.scylla]: roles meet in log and store only.\nSIGTERM ends it in peace; SIGHUP reads the file again and says what needs a restart."
+)]
+pub struct RoleArgs {
+    /// Configuration file, the same for all roles
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// What the process is called in status [default: the host, with the port of --admin-listen]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where /live and /ready are answered over HTTP; port 0 is chosen and printed
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// End after this long, e.g. 30s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub r#for: Option<Duration>,
+    /// One line of JSON when ready and one at the end, instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// error, warn, info, debug, trace or off [default: warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// `merger`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair merger --config onair.toml\n  onair merger --config onair.toml --buckets 0-7\n\nWithout --buckets all mergers divide the buckets among themselves."
+)]
+pub struct MergerArgs {
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+    /// The buckets to fold, e.g. 0-7; the merger with bucket 0 keeps the cuts
+    #[arg(long, value_name = "LIST")]
+    pub buckets: Option<String>,
+}
+
+/// `server`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  onair server --config onair.toml --listen 0.0.0.0:7400 --admin-listen 0.0.0.0:7480"
+)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+    /// Address of the gRPC service; port 0 is chosen and printed [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// `store`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  onair store init --config onair.toml")]
+pub struct StoreArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: StoreVerb,
+}
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub enum StoreVerb {
+    /// Make the keyspace and tables; what is there already is checked and left as it is
+    #[command(after_help = "Example:\n  onair store init --config onair.toml")]
+    Init {
+        /// Configuration file with [store.scylla]
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// `re-derive`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  onair re-derive --config onair.toml\n\nNothing is lost by it: clients keep what they hold, and get what really differs when the scan is done.\nA reader that runs notices at its next transaction, one that is started at once."
+)]
+pub struct ReDeriveArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where data is kept, for a store in a file [default: ./onair-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// JSON, as in docs/json.md
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which server, and in which form.

@@ -3,9 +3,11 @@
 //! In: versions, keys and rows as the SDK has them. Out: one line of JSON each. May go wrong: a row whose bytes are
 //! damaged, which is an error and never a guess.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -387,6 +389,10 @@ pub struct RoleForm {
     pub state: String,
     /// In a sentence.
     pub detail: String,
+    /// The process that says it.
+    pub process: String,
+    /// When it said so, by its own clock.
+    pub at: Option<String>,
 }
 
 /// A line of `doctor`.
@@ -423,6 +429,62 @@ impl ReadyForm {
             data_dir,
         }
     }
+}
+
+/// `cdc`, `merger` and `server` with `--json`, when the role does its work.
+#[derive(Debug, Serialize)]
+pub struct RoleReadyForm<'a> {
+    event: &'static str,
+    role: &'static str,
+    process: &'a str,
+    /// Where it listens, by what for: `grpc`, `admin`.
+    addresses: BTreeMap<&'static str, String>,
+    after_ms: u64,
+}
+
+impl<'a> RoleReadyForm<'a> {
+    /// The line.
+    pub fn new(
+        role: &'static str,
+        process: &'a str,
+        addresses: BTreeMap<&'static str, String>,
+        after: Duration,
+    ) -> Self {
+        RoleReadyForm {
+            event: "ready",
+            role,
+            process,
+            addresses,
+            after_ms: after.as_millis() as u64,
+        }
+    }
+}
+
+/// The same at the end.
+#[derive(Debug, Serialize)]
+pub struct RoleEndForm {
+    event: &'static str,
+    reason: &'static str,
+    uptime_ms: u64,
+}
+
+impl RoleEndForm {
+    /// The line.
+    pub fn new(reason: &'static str, uptime: Duration) -> Self {
+        RoleEndForm {
+            event: "end",
+            reason,
+            uptime_ms: uptime.as_millis() as u64,
+        }
+    }
+}
+
+/// `re-derive --json`.
+#[derive(Debug, Serialize)]
+pub struct ReDeriveForm {
+    /// The version of the checkpoint that was taken away, if there was one.
+    #[serde(serialize_with = "optional_text")]
+    pub checkpoint: Option<Version>,
 }
 
 /// A feed in the lines of `up --json`.

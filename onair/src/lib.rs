@@ -1,5 +1,7 @@
 //! The command line: everything in one process, and verbs that read. The binary is [`main`].
 
+mod admin;
+mod backends;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -7,6 +9,8 @@ pub mod exit;
 pub mod json;
 mod logging;
 mod output;
+mod roles;
+mod signals;
 mod source;
 mod system;
 #[cfg(test)]
@@ -74,6 +78,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let mut out = Output::new(no_color);
     match cli.verb {
         Verb::Up(args) => verbs::up::run(*args, &mut out).await,
+        Verb::Cdc(args) => verbs::role::cdc(args, &mut out).await,
+        Verb::Merger(args) => verbs::role::merger(args, &mut out).await,
+        Verb::Server(args) => verbs::role::server(args, &mut out).await,
+        Verb::Store(args) => verbs::store::run(args, &mut out).await,
+        Verb::ReDerive(args) => verbs::re_derive::run(args, &mut out).await,
         Verb::Watch(args) => verbs::watch::run(args, &mut out).await,
         Verb::Get(args) => verbs::get::run(args, &mut out).await,
         Verb::Dump(args) => verbs::dump::run(args, &mut out).await,

@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use onair_cdc::config::{ReaderConfig, Settings};
 use onair_cdc::demo::{DemoServer, DemoSource};
 use onair_cdc::source::{Finding, Level, Source, SourceError};
+
+use onair_model::Buckets;
 
 use crate::cli::SourceArgs;
 use crate::config::{self, Config, ConfigErrors, FeedFlags, Input, Loaded};
 use crate::exit::{Exit, Failure, chain};
+
+/// Names the source's cells in the store: one store, one source.
+pub(crate) const SOURCE: &str = "source";
 
 /// The file's part of the input.
 pub(crate) fn file(path: Option<&PathBuf>) -> Result<Option<(String, String)>, Failure> {
@@ -68,6 +74,37 @@ pub(crate) fn misconfigured(errors: &ConfigErrors) -> Failure {
         Exit::Usage,
         format!("{count} wrong with the configuration:\n{errors}"),
     )
+}
+
+/// What the reader is told, with these settings.
+pub(crate) fn reader(config: &Config, mut settings: Settings) -> ReaderConfig {
+    settings.holder = format!("{}, process {}", process(config), std::process::id());
+    ReaderConfig {
+        source: SOURCE.into(),
+        feeds: config.feeds.clone(),
+        settings,
+    }
+}
+
+/// The feeds' names and buckets: all that mergers and servers need to be told of them.
+pub(crate) fn feeds(config: &Config) -> Vec<(Arc<str>, Buckets)> {
+    let each = config.feeds.iter();
+    each.map(|feed| (Arc::clone(&feed.name), feed.buckets))
+        .collect()
+}
+
+/// What this process is called: the same after a restart, and another's is another.
+pub(crate) fn process(config: &Config) -> Arc<str> {
+    if let Some(name) = &config.name {
+        return name.as_str().into();
+    }
+    let host = nix::unistd::gethostname().ok();
+    let host = host.and_then(|host| host.into_string().ok());
+    let host = host.unwrap_or_else(|| "host".to_owned());
+    match config.admin.as_deref().and_then(|admin| admin.rsplit_once(':')) {
+        Some((_, port)) => format!("{host}:{port}").into(),
+        None => host.into(),
+    }
 }
 
 /// A source and what to call it.
@@ -160,6 +197,22 @@ pub(crate) const fn level(level: Level) -> &'static str {
         Level::Ok => "ok",
         Level::Warn => "warn",
         Level::Fail => "fail",
+    }
+}
+
+/// Logs the findings that are no obstacle.
+pub(crate) fn warn_of(findings: &[Finding]) {
+    let limits = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Warn);
+    for finding in limits {
+        tracing::warn!(
+            check = finding.check,
+            seen = finding.seen,
+            why = finding.why,
+            fix = finding.fix,
+            "the source works, with a limit"
+        );
     }
 }
 

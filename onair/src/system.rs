@@ -1,183 +1,169 @@
-//! Reader, merger and server wired in one process: what `up` runs.
+//! Roles wired in one process: all three for `up`, one of them for `cdc`, `merger` and `server`.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use onair_cdc::config::ReaderConfig;
 use onair_cdc::reader::{Reader, ReaderError};
-use onair_cdc::source::Source;
-use onair_log::EventLog;
-use onair_log::memory::{MemoryConfig, MemoryLog};
 use onair_merger::Merger;
-use onair_server::{Backends, RoleReport, Roles, Server};
-use onair_store::redb::RedbStore;
-use onair_store::{ShardStore, cells};
+use onair_model::Buckets;
+use onair_server::Server;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::backends::Backends;
+use crate::roles::{self, Local, Others};
+
 /// What one process is made of.
 pub(crate) struct Parts {
-    /// Where the store's file stands.
-    pub(crate) data_dir: PathBuf,
-    /// The database.
-    pub(crate) source: Arc<dyn Source>,
-    /// The reader's settings, with the feeds.
-    pub(crate) reader: ReaderConfig,
-    /// The merger's settings.
-    pub(crate) merger: onair_merger::Settings,
-    /// The server's settings.
-    pub(crate) server: onair_server::Settings,
-    /// Bytes of the log in memory, a feed.
-    pub(crate) log_bytes: usize,
-    /// A bound listener.
-    pub(crate) listener: TcpListener,
+    /// Log and store.
+    pub(crate) backends: Backends,
+    /// The feeds.
+    pub(crate) feeds: Vec<(Arc<str>, Buckets)>,
+    /// The reader.
+    pub(crate) reader: Option<Reader>,
+    /// The merger.
+    pub(crate) merger: Option<onair_merger::Settings>,
+    /// The server, on a bound listener.
+    pub(crate) server: Option<(TcpListener, onair_server::Settings)>,
+    /// What the process is called.
+    pub(crate) process: Arc<str>,
     /// Name, version and commit.
     pub(crate) build: Arc<str>,
 }
 
 /// A running process.
 pub(crate) struct System {
-    /// What the server shows.
-    pub(crate) server: onair_server::Handle,
-    /// What the reader says.
-    pub(crate) reader: watch::Receiver<onair_cdc::status::Status>,
-    tasks: JoinSet<Result<(), SystemError>>,
+    /// What its roles say.
+    pub(crate) local: Local,
+    roles: JoinSet<Result<(), SystemError>>,
+    /// Status rows, spoken and heard.
+    rows: JoinSet<()>,
     stop_reader: CancellationToken,
     stop_merger: CancellationToken,
-    stop_server: CancellationToken,
+    stop_rows: CancellationToken,
 }
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SystemError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] onair_store::StoreError),
     /// The reader.
     #[error(transparent)]
     Reader(#[from] ReaderError),
     /// The server.
     #[error(transparent)]
     Server(#[from] onair_server::ServeError),
-    /// The data directory.
-    #[error("{path}: cannot be used as data directory; use another --data-dir")]
-    DataDir {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// A role ended by a panic.
     #[error("a role ended unexpectedly; start again, and please report what it said before")]
     Role(#[from] tokio::task::JoinError),
 }
 
-/// Opens the store, binds the feeds, starts the roles.
-pub(crate) async fn start(parts: Parts) -> Result<System, SystemError> {
+/// Starts the roles.
+pub(crate) fn start(parts: Parts) -> System {
     let Parts {
-        data_dir,
-        source,
+        backends,
+        feeds,
         reader,
         merger,
         server,
-        log_bytes,
-        listener,
+        process,
         build,
     } = parts;
-    let unusable = |source| SystemError::DataDir {
-        path: data_dir.clone(),
-        source,
+    let (stop_reader, stop_merger, stop_rows) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let mut local = Local {
+        process,
+        reader: None,
+        merger: None,
+        server: Arc::new(OnceLock::new()),
+        draining: CancellationToken::new(),
     };
-    std::fs::create_dir_all(&data_dir).map_err(unusable)?;
-    let path = data_dir.join("onair.redb");
-    let store: Arc<dyn ShardStore> =
-        match tokio::task::spawn_blocking(move || RedbStore::open(path)).await {
-            Ok(store) => Arc::new(store?),
-            Err(error) => return Err(error.into()),
+    let mut roles = JoinSet::new();
+    let mut rows = JoinSet::new();
+    if let Some(reader) = reader {
+        local.reader = Some(reader.status());
+        let stop = stop_reader.clone();
+        roles.spawn(async move { Ok(reader.run(stop).await?) });
+    }
+    if let Some(settings) = merger {
+        let status = Arc::new(onair_merger::Status::default());
+        local.merger = Some(Arc::clone(&status));
+        let layout = |(name, buckets): &(Arc<str>, Buckets)| onair_merger::FeedLayout {
+            name: Arc::clone(name),
+            buckets: *buckets,
         };
-    let lineage = cells::lineage(&*store).await?;
-    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(MemoryConfig {
-        capacity: log_bytes,
-        tail: Some(data_dir.join("log")),
-    }));
-    let reader = Reader::new(
-        reader,
-        lineage,
-        source,
-        Arc::clone(&log),
-        Arc::clone(&store),
-    );
-    let reader_status = reader.status();
-    let feeds = reader.bind().await?;
-    let merger_status = Arc::new(onair_merger::Status::default());
-    let merger = Merger {
-        lineage,
-        log: Arc::clone(&log),
-        store: Arc::clone(&store),
-        feeds: feeds
-            .iter()
-            .map(|feed| onair_merger::FeedLayout {
-                name: Arc::clone(&feed.config.name),
-                buckets: feed.config.buckets,
-            })
-            .collect(),
-        settings: merger,
-        status: Arc::clone(&merger_status),
-    };
-    let draining = CancellationToken::new();
-    let served: ServerHandle = Arc::new(OnceLock::new());
-    let said = roles(
-        reader_status.clone(),
-        merger_status,
-        Arc::clone(&served),
-        draining.clone(),
-    );
-    let backends = Backends {
-        lineage,
-        log,
-        store,
-        roles: said,
-        build,
-    };
-    let layouts = feeds
-        .iter()
-        .map(|feed| onair_server::FeedLayout {
-            name: Arc::clone(&feed.config.name),
-            buckets: feed.config.buckets,
-        })
-        .collect();
-    let server = Server::new(listener, backends, layouts, server);
-    let handle = server.handle();
-    // Set once, here.
-    let _ = served.set(handle.clone());
-    let (stop_reader, stop_merger, stop_server) =
-        (CancellationToken::new(), CancellationToken::new(), draining);
-    let mut tasks = JoinSet::new();
-    let stop = stop_server.clone();
-    tasks.spawn(async move { Ok(server.run(stop).await?) });
-    let stop = stop_merger.clone();
-    tasks.spawn(async move {
-        merger.run(stop).await;
-        Ok(())
-    });
-    let stop = stop_reader.clone();
-    tasks.spawn(async move { Ok(reader.run(stop).await?) });
-    Ok(System {
-        server: handle,
-        reader: reader_status,
-        tasks,
+        let merger = Merger {
+            lineage: backends.lineage,
+            log: Arc::clone(&backends.log),
+            store: Arc::clone(&backends.store),
+            feeds: feeds.iter().map(layout).collect(),
+            settings,
+            status,
+        };
+        let stop = stop_merger.clone();
+        roles.spawn(async move {
+            merger.run(stop).await;
+            Ok(())
+        });
+    }
+    if let Some((listener, settings)) = server {
+        let others = Others::default();
+        if backends.is_shared {
+            let (store, process) = (Arc::clone(&backends.store), Arc::clone(&local.process));
+            rows.spawn(others.clone().listen(store, process, stop_rows.clone()));
+        }
+        let layout = |(name, buckets): &(Arc<str>, Buckets)| onair_server::FeedLayout {
+            name: Arc::clone(name),
+            buckets: *buckets,
+        };
+        let served = onair_server::Backends {
+            lineage: backends.lineage,
+            log: Arc::clone(&backends.log),
+            store: Arc::clone(&backends.store),
+            roles: local.with(others),
+            build,
+        };
+        let layouts = feeds.iter().map(layout).collect();
+        let server = Server::new(listener, served, layouts, settings);
+        // Set once, here.
+        let _ = local.server.set(server.handle());
+        let stop = local.draining.clone();
+        roles.spawn(async move { Ok(server.run(stop).await?) });
+    }
+    if backends.is_shared {
+        rows.spawn(roles::speak(
+            local.clone(),
+            backends.store,
+            stop_rows.clone(),
+        ));
+    }
+    System {
+        local,
+        roles,
+        rows,
         stop_reader,
         stop_merger,
-        stop_server,
-    })
+        stop_rows,
+    }
 }
 
 impl System {
+    /// The reader's words, where there is one.
+    pub(crate) fn reader(&self) -> Option<watch::Receiver<onair_cdc::status::Status>> {
+        self.local.reader.clone()
+    }
+
+    /// The server, where there is one.
+    pub(crate) fn server(&self) -> Option<onair_server::Handle> {
+        self.local.server.get().cloned()
+    }
+
     /// Waits until a role ends although nobody told it to: then nothing goes on as it should.
     pub(crate) async fn failed(&mut self) -> SystemError {
-        match self.tasks.join_next().await {
+        match self.roles.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => error.into(),
             // A role that ends well before it is told to does not exist.
@@ -188,88 +174,16 @@ impl System {
     /// Stops in the order of the path: what the reader flushed the merger folds; clients are told to go away meanwhile.
     pub(crate) async fn stop(mut self) {
         self.stop_reader.cancel();
-        self.stop_server.cancel();
-        // The merger folds what the reader's last flush brings: the reader's task ends after that flush.
-        let mut reader = self.reader.clone();
-        let stopped = reader.wait_for(|status| status.phase == onair_cdc::status::Phase::Stopped);
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), stopped).await;
-        self.stop_merger.cancel();
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-/// Roles are asked from within the server, whose handle there is only once it was made.
-type ServerHandle = Arc<OnceLock<onair_server::Handle>>;
-
-fn roles(
-    reader: watch::Receiver<onair_cdc::status::Status>,
-    merger: Arc<onair_merger::Status>,
-    server: ServerHandle,
-    draining: CancellationToken,
-) -> Roles {
-    Arc::new(move || {
-        let status = reader.borrow().clone();
-        let at = |version: Option<onair_model::Version>| {
-            version
-                .map(|v| v.to_string())
-                .unwrap_or_else(|| "none".to_owned())
-        };
-        let mut reports = vec![RoleReport {
-            role: "reader".to_owned(),
-            state: status.phase.name().to_owned(),
-            detail: match status.detail.as_str() {
-                "" => format!(
-                    "version {}, checkpoint {}, {} scans agreed, {} epochs opened",
-                    at(status.version),
-                    at(status.checkpoint),
-                    status.proofs,
-                    status.epochs
-                ),
-                detail => detail.to_owned(),
-            },
-            at: 0,
-        }];
-        for (feed, status) in merger.feeds() {
-            let state = match (&status.trouble, status.stopped.is_empty()) {
-                (Some(_), _) => "in trouble",
-                (None, false) => "waiting for a Replace",
-                (None, true) => "running",
-            };
-            let detail = status.trouble.clone().unwrap_or_else(|| {
-                format!(
-                    "feed {feed}: {} heads moved, cut {}",
-                    status.folds,
-                    at(status.cut)
-                )
-            });
-            reports.push(RoleReport {
-                role: "merger".to_owned(),
-                state: state.to_owned(),
-                detail,
-                at: 0,
-            });
+        self.local.draining.cancel();
+        if let Some(mut reader) = self.reader() {
+            // The merger folds what the reader's last flush brings: the reader's task ends after that flush.
+            let stopped =
+                reader.wait_for(|status| status.phase == onair_cdc::status::Phase::Stopped);
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), stopped).await;
         }
-        let feeds = server
-            .get()
-            .map(onair_server::Handle::feeds)
-            .unwrap_or_default();
-        let serving = feeds.iter().filter(|feed| feed.seal.is_some()).count();
-        let clients: usize = feeds.iter().map(|feed| feed.clients).sum();
-        let state = match (draining.is_cancelled(), serving == feeds.len()) {
-            (true, _) => "draining",
-            (false, true) => "serving",
-            (false, false) => "starting",
-        };
-        let detail = format!(
-            "{serving} of {} feeds served, {clients} clients",
-            feeds.len()
-        );
-        reports.push(RoleReport {
-            role: "server".to_owned(),
-            state: state.to_owned(),
-            detail,
-            at: 0,
-        });
-        reports
-    })
+        self.stop_merger.cancel();
+        while self.roles.join_next().await.is_some() {}
+        self.stop_rows.cancel();
+        while self.rows.join_next().await.is_some() {}
+    }
 }

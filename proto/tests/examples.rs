@@ -313,6 +313,7 @@ fn cut() -> Cut {
         full: true,
         proven: Some(proven()),
         lost_tail: true,
+        log: "kafka:MkU3OEVBNTcwNTJENDM2Qk/pT1kDyV8RWqZ6LDc2sDbmA".to_owned(),
     }
 }
 
@@ -383,6 +384,7 @@ fn feed_checkpoint() -> FeedCheckpoint {
         gtid: "0-1-53".to_owned(),
         proven: Some(proven()),
         lost_tail: true,
+        log: "kafka:MkU3OEVBNTcwNTJENDM2Qk/pT1kDyV8RWqZ6LDc2sDbmA".to_owned(),
     }
 }
 
@@ -534,5 +536,6 @@ fn role_status() -> RoleStatus {
         state: "opening epoch".to_owned(),
         detail: "scanning live.room".to_owned(),
         at: 1_760_000_000_000_008,
+        process: "db-7".to_owned(),
     }
 }

@@ -84,6 +84,8 @@ pub struct FeedReport {
     pub seal: Option<Seal>,
     /// How long ago that was known to be complete.
     pub age: std::time::Duration,
+    /// Whether a cut was verified and the log was read to the ends seen at start.
+    pub ready: bool,
     /// Subscribers.
     pub clients: usize,
     /// Why newer versions are held back; empty when they are not.
@@ -273,6 +275,7 @@ impl Handle {
                     feed: Arc::clone(feed),
                     seal: inner.seal,
                     age: served.state.age(),
+                    ready: *served.state.ready().borrow(),
                     clients: served.ring.clients(),
                     held: inner.trouble.unwrap_or(inner.held),
                 }

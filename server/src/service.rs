@@ -41,8 +41,10 @@ pub struct RoleReport {
     pub state: String,
     /// In a sentence.
     pub detail: String,
-    /// When, microseconds since 1970.
+    /// When, microseconds since 1970 by its own clock.
     pub at: i64,
+    /// The process that says it.
+    pub process: String,
 }
 
 #[derive(Clone)]
@@ -184,6 +186,7 @@ impl OnAir for Service {
                 state: report.state,
                 detail: report.detail,
                 at: report.at,
+                process: report.process,
             })
             .collect();
         Ok(Response::new(v1::StatusResponse {

@@ -10,7 +10,7 @@ use onair_proto::convert::{self, ConvertError};
 use onair_proto::v1;
 use prost::Message;
 
-use crate::cells::{Moved, move_cell, unreadable};
+use crate::cells::{Moved, move_cell, remove_cell, unreadable};
 use crate::{Cell, CellKey, ShardStore, StoreError, Token};
 
 /// A cell's value with the token that a compare-and-set must expect.
@@ -80,6 +80,8 @@ pub struct FeedCheckpoint {
     pub gtid: Option<Gtid>,
     /// Newest proof.
     pub proven: Option<Proven>,
+    /// Which log its records stand in; empty where that is of no use to another process.
+    pub log: Arc<str>,
 }
 
 /// A transaction's id and the CRC-32 of its events.
@@ -128,6 +130,8 @@ pub enum Saved {
     Yes(Held<Checkpoint>),
     /// One that it may not replace stands there: another reader is further, or in a later epoch.
     Behind(Held<Checkpoint>),
+    /// What this reader saw there was taken away: an operator wants the next epoch.
+    Forgotten,
 }
 
 impl Checkpoint {
@@ -157,8 +161,7 @@ pub async fn save(
         {
             // What we last saw may be ours and old; what stands there decides.
             let Some(found) = read(store, &key).await? else {
-                held = None;
-                continue;
+                return Ok(Saved::Forgotten);
             };
             if !checkpoint.replaces(&found.value) {
                 return Ok(Saved::Behind(found));
@@ -173,8 +176,28 @@ pub async fn save(
                     value: checkpoint.clone(),
                 }));
             }
+            Moved::Lost(None) if held.is_some() => return Ok(Saved::Forgotten),
             Moved::Lost(cell) => cell.map(|cell| Held::of(&key, &cell)).transpose()?,
         };
+    }
+    Err(StoreError::Unavailable {
+        reason: format!("{key} is moved by another process all the time"),
+    })
+}
+
+/// Takes a source's checkpoint away, whatever it is: its reader then opens the next epoch. Tells what it was.
+pub async fn forget(
+    store: &dyn ShardStore,
+    source: &Arc<str>,
+) -> Result<Option<Checkpoint>, StoreError> {
+    let key = CellKey::Checkpoint(Arc::clone(source));
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(held) = read::<Checkpoint>(store, &key).await? else {
+            return Ok(None);
+        };
+        if remove_cell(store, &key, held.token).await?.is_none() {
+            return Ok(Some(held.value));
+        }
     }
     Err(StoreError::Unavailable {
         reason: format!("{key} is moved by another process all the time"),
@@ -329,6 +352,7 @@ fn feed_to_wire(feed: &FeedCheckpoint, lost_tail: bool) -> v1::FeedCheckpoint {
         gtid: convert::gtid_text(feed.gtid.as_ref()),
         proven: feed.proven.map(convert::proven_to_wire),
         lost_tail,
+        log: feed.log.to_string(),
     }
 }
 
@@ -351,5 +375,6 @@ fn feed_from_wire(wire: v1::FeedCheckpoint) -> Result<FeedCheckpoint, ConvertErr
             .collect::<Result<_, ConvertError>>()?,
         gtid: convert::gtid(&wire.gtid)?,
         proven: wire.proven.map(convert::proven_from_wire).transpose()?,
+        log: wire.log.into(),
     })
 }

@@ -29,6 +29,8 @@ impl CellValue for RoleStatus {
             state: self.state.clone(),
             detail: self.detail.clone(),
             at: self.at,
+            // Both stand in the cell's key.
+            process: String::new(),
         };
         wire.encode_to_vec().into()
     }

@@ -332,6 +332,7 @@ impl<'a> Steady<'a> {
                             .collect(),
                         gtid: mark.gtid,
                         proven: mark.proven,
+                        log: Arc::clone(&self.common.logs[index]),
                     }
                 })
                 .collect(),
@@ -438,7 +439,20 @@ impl<'a> Steady<'a> {
                 warn!(error = %error, "the last flush is not in the log; the next start derives it again");
             }
         }
+        self.release().await;
         Ended::Shutdown
+    }
+
+    /// Gives the lease up, so that a standby need not wait until it lapses.
+    async fn release(&mut self) {
+        if let Some(chores) = self.chores.take() {
+            self.lease = chores.await.ok().map(|done| done.lease);
+        }
+        if let Some(lease) = self.lease.take()
+            && let Err(error) = lease.release(&**self.with.store).await
+        {
+            warn!(error = %error, "the lease could not be given up; a standby waits until it lapses");
+        }
     }
 
     fn say(&self, phase: Phase, detail: &str) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -27,7 +27,7 @@ const BATCH_ENTRIES: usize = 1024;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// A consumer whose end, which waits for its threads, is kept from the threads of tokio.
-pub(super) struct Consumer(Option<StreamConsumer<Ears>>);
+pub(super) struct Consumer<C: ConsumerContext + 'static = Ears>(Option<StreamConsumer<C>>);
 
 impl Consumer {
     /// At these offsets. It must be called within tokio, on a thread that may block.
@@ -53,15 +53,23 @@ impl Consumer {
                 .map_err(failed)?;
         }
         consumer.assign(&places).map_err(failed)?;
-        Ok(Consumer(Some(consumer)))
+        Ok(consumer.into())
     }
+}
 
-    pub(super) fn get(&self) -> Option<&StreamConsumer<Ears>> {
+impl<C: ConsumerContext + 'static> Consumer<C> {
+    pub(super) fn get(&self) -> Option<&StreamConsumer<C>> {
         self.0.as_ref()
     }
 }
 
-impl Drop for Consumer {
+impl<C: ConsumerContext + 'static> From<StreamConsumer<C>> for Consumer<C> {
+    fn from(consumer: StreamConsumer<C>) -> Self {
+        Consumer(Some(consumer))
+    }
+}
+
+impl<C: ConsumerContext + 'static> Drop for Consumer<C> {
     fn drop(&mut self) {
         let consumer = self.0.take();
         if let Ok(runtime) = Handle::try_current() {

@@ -13,6 +13,7 @@ mod ask;
 mod cuts;
 mod follow;
 mod settings;
+mod share;
 mod status;
 mod topic;
 
@@ -33,11 +34,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Durability, Ends, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition, wire,
+    Durability, Ends, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition, Share,
+    wire,
 };
 use append::{Appender, Message};
 use ask::Described;
 use follow::Reader;
+use share::Member;
 use status::{Board, Ears};
 use topic::Wrong;
 
@@ -220,6 +223,14 @@ impl EventLog for KafkaLog {
         let shared = Arc::clone(&self.shared);
         let reader = blocking(move || Reader::new(shared, feed, &places)).await?;
         Ok(Box::new(reader))
+    }
+
+    async fn share(&self, feed: &str) -> Result<Box<dyn Share>, LogError> {
+        let feed = self.shared.feed(feed)?;
+        self.shared.look(&feed).await?;
+        let shared = Arc::clone(&self.shared);
+        let member = blocking(move || Member::join(&shared, feed)).await?;
+        Ok(Box::new(member))
     }
 
     async fn last_cuts(&self, feed: &str) -> Result<Vec<CutRecord>, LogError> {

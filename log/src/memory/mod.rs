@@ -23,7 +23,8 @@ use tokio::sync::{oneshot, watch};
 use crate::cuts::Cuts;
 use crate::wire;
 use crate::{
-    Durability, Ends, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition,
+    Durability, Ends, EventLog, Fixed, Flush, Follower, Layout, LogError, LogId, Offset, Partition,
+    Share,
 };
 use follow::Reader;
 use ring::Ring;
@@ -191,6 +192,11 @@ impl EventLog for MemoryLog {
         from: &[(Partition, Offset)],
     ) -> Result<Box<dyn Follower>, LogError> {
         Ok(Box::new(Reader::new(self.feed(feed)?, from)?))
+    }
+
+    /// All of it: there is one process.
+    async fn share(&self, feed: &str) -> Result<Box<dyn Share>, LogError> {
+        Ok(Box::new(Fixed::whole(self.feed(feed)?.layout.buckets)))
     }
 
     async fn last_cuts(&self, feed: &str) -> Result<Vec<CutRecord>, LogError> {

@@ -55,25 +55,11 @@ impl FeedTable {
     }
 }
 
-/// Sections of other builds: refused by name rather than passed over.
-const NOT_HERE: &[(&str, &str)] = &[
-    (
-        "log.kafka",
-        "this build has no Kafka log; take the section out to use the log in memory",
-    ),
-    (
-        "store.scylla",
-        "this build has no ScyllaDB store; take the section out to use the embedded file in data_dir",
-    ),
-    (
-        "store.redb",
-        "the embedded store needs no section: data_dir says where its file stands",
-    ),
-    (
-        "admin",
-        "this build has no admin endpoint; take the section out",
-    ),
-];
+/// Sections that people look for and that are not needed.
+const NOT_HERE: &[(&str, &str)] = &[(
+    "store.redb",
+    "the embedded store needs no section: data_dir says where its file stands",
+)];
 
 pub(super) fn read(file: &str, text: &str) -> Found {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -155,12 +141,22 @@ impl Reading<'_> {
         let name = setting.name;
         if setting.secret == Secret::Whole {
             let text = format!(
-                "{name}: may not stand in the file: set {} or source.password_file",
+                "{name}: may not stand in the file: set {} or {name}_file",
                 setting.variable()
             );
             return self.wrong(at, text);
         }
         let text = match (setting.kind, value.get_ref()) {
+            (Kind::List, DeValue::Array(items)) => items
+                .iter()
+                .map(|item| item.get_ref().as_str())
+                .collect::<Option<Vec<_>>>()
+                .map(|items| items.join(","))
+                .ok_or_else(|| format!("{name}: takes a list of text, like [\"a:1\", \"b:1\"]")),
+            (Kind::List, other) => Err(format!(
+                "{name}: takes a list of text, like [\"a:1\"], not {}",
+                other.type_str()
+            )),
             (_, DeValue::String(text)) => Ok(text.to_string()),
             (Kind::Number | Kind::Share | Kind::Bytes | Kind::Limit, DeValue::Integer(number)) => {
                 i64::from_str_radix(number.as_str(), number.radix())

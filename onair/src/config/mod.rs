@@ -3,6 +3,7 @@
 //! In: the file's text, the environment, the command line; each goes over the one before it. Out: [`Config`] and
 //! where each value came from. Wrong: [`ConfigErrors`], all of them at once, with their lines.
 
+mod engines;
 mod file;
 pub mod report;
 mod settings;
@@ -18,6 +19,7 @@ use onair_cdc::demo::DemoSettings;
 use onair_cdc::feed::{FeedConfig, TableName};
 use onair_model::Buckets;
 
+pub use self::engines::{KafkaConfig, Login, ScyllaConfig, TlsFiles};
 use self::file::FeedTable;
 pub use self::settings::{FEED_KEYS, LEVELS, SETTINGS, Secret, Setting, redact};
 use self::units::Kind;
@@ -31,9 +33,14 @@ pub const DATA_DIR: &str = "onair-data";
 /// The port and address of the gRPC service when nothing is said.
 pub const LISTEN: &str = "127.0.0.1:7400";
 
+/// How an address of probes is written.
+const ADMIN: &str = "127.0.0.1:7480";
+
 /// Everything that a process is told.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the process is called, if it was said.
+    pub name: Option<String>,
     /// The database; no URL means the demo.
     pub source: SourceConfig,
     /// The built-in source.
@@ -52,6 +59,12 @@ pub struct Config {
     pub merger: onair_merger::Settings,
     /// The server's.
     pub server: onair_server::Settings,
+    /// The log in Kafka.
+    pub kafka: KafkaConfig,
+    /// The store in ScyllaDB or Cassandra.
+    pub scylla: ScyllaConfig,
+    /// Where probes are answered.
+    pub admin: Option<String>,
     /// What is logged, and how.
     pub logging: LoggingConfig,
 }
@@ -91,6 +104,7 @@ pub struct LoggingConfig {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            name: None,
             source: SourceConfig::default(),
             demo: DemoSettings::default(),
             feeds: Vec::new(),
@@ -100,6 +114,9 @@ impl Default for Config {
             reader: onair_cdc::config::Settings::default(),
             merger: onair_merger::Settings::default(),
             server: onair_server::Settings::default(),
+            kafka: KafkaConfig::default(),
+            scylla: ScyllaConfig::default(),
+            admin: None,
             logging: LoggingConfig {
                 level: "warn".to_owned(),
                 format: "text".to_owned(),
@@ -323,13 +340,9 @@ impl Loading {
                 "server.progress: at most 1s: clients take a longer silence for a dead server",
             );
         }
-        if !self.config.listen.contains(':') {
-            let (origin, listen) = (self.origin("server.listen"), self.config.listen.clone());
-            self.wrong(
-                origin,
-                format!("server.listen: {listen:?} has no port: write it like {LISTEN}"),
-            );
-        }
+        self.check_address("server.listen", Some(self.config.listen.clone()), LISTEN);
+        self.check_address("admin.listen", self.config.admin.clone(), ADMIN);
+        self.check_engines();
         if self.errors.is_empty() {
             Ok(Loaded {
                 config: self.config,
@@ -344,6 +357,58 @@ impl Loading {
                 Origin::Default => (3, 0),
             });
             Err(ConfigErrors(self.errors))
+        }
+    }
+
+    fn check_address(&mut self, name: &str, address: Option<String>, example: &str) {
+        if let Some(address) = address
+            && !address.contains(':')
+        {
+            let text = format!("{name}: {address:?} has no port: write it like {example}");
+            self.wrong(self.origin(name), text);
+        }
+    }
+
+    /// Settings of an engine without the one that says where it is, and engines that this build does not have.
+    fn check_engines(&mut self) {
+        let engines = [
+            (
+                "log.kafka.",
+                "log.kafka.brokers",
+                self.config.kafka.brokers.is_some(),
+                cfg!(feature = "kafka"),
+                "kafka",
+            ),
+            (
+                "store.scylla.",
+                "store.scylla.nodes",
+                !self.config.scylla.nodes.is_empty(),
+                cfg!(feature = "scylla"),
+                "scylla",
+            ),
+        ];
+        for (section, place, is_placed, is_built, feature) in engines {
+            let mut set = self.origins.keys().filter(|name| name.starts_with(section));
+            let Some(first) = set.next().copied() else {
+                continue;
+            };
+            let origin = self.origin(first);
+            if !is_placed {
+                self.wrong(origin, format!("{place}: is missing: say where it is"));
+            } else if !is_built {
+                let text = format!(
+                    "{place}: this build does not have it; build with --features {feature}, or take the section out"
+                );
+                self.wrong(origin, text);
+            }
+        }
+        if self.config.kafka.security != "plaintext" && !cfg!(feature = "kafka-tls") {
+            let text = "log.kafka.security: this build speaks plaintext only; build with --features kafka-tls";
+            self.wrong(self.origin("log.kafka.security"), text);
+        }
+        if self.config.scylla.replication.iter().any(|one| !is_replication(one)) {
+            let text = "store.scylla.replication: write [\"3\"], or [\"dc1:3\", \"dc2:3\"]";
+            self.wrong(self.origin("store.scylla.replication"), text);
         }
     }
 
@@ -512,6 +577,12 @@ impl Loading {
             });
         }
     }
+}
+
+/// `3` or `dc1:3`.
+fn is_replication(text: &str) -> bool {
+    let count = text.rsplit_once(':').map_or(text, |(_, count)| count);
+    count.parse::<NonZeroU16>().is_ok()
 }
 
 /// The demo's feed when no other is asked for.

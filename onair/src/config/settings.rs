@@ -78,6 +78,11 @@ pub fn redact(url: &str) -> String {
 /// Log levels by their names.
 pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
 const FORMATS: &[&str] = &["text", "json"];
+const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
+const SECURITY: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+const SCOPES: &[&str] = &["datacenter", "keyspace"];
+const TABLETS: &[&str] = &["default", "on", "off"];
 
 macro_rules! setting {
     ($kind:ident $name:literal, $c:ident => $place:expr, $doc:literal) => {
@@ -106,6 +111,7 @@ const fn choice(mut setting: Setting, words: &'static [&'static str]) -> Setting
 /// All settings but those of feeds, in the order in which they are shown.
 pub static SETTINGS: &[Setting] = &[
     setting!(optional_path "data_dir", c => c.data_dir, "Where the store's file and the log's tail stand. By default `onair-data` for a database; the demo has a directory of its own that goes with it."),
+    setting!(optional_text "name", c => c.name, "What this process is called in status and in the lease; by default the host's name, with the port of admin.listen where there is one."),
     setting!(Secret::InUrl, optional_text "source.url", c => c.source.url, "The server to read: `mysql://user@host:port/db?ssl-mode=..`. Absent: the built-in demo."),
     setting!(Secret::Whole, optional_text "source.password", c => c.source.password, "The account's password. Only from the environment; in the file use password_file."),
     setting!(optional_path "source.password_file", c => c.source.password_file, "A file with the password; a newline at its end does not count."),
@@ -129,6 +135,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(duration "reader.flush_interval", c => c.reader.flush_interval, "Least time between the beginnings of two flushes."),
     setting!(interval "reader.full_cut_every", c => c.reader.full_cut_every, "How often age is attested and a full cut written."),
     setting!(period "reader.scan_period", c => c.reader.scan_period, "Time between two reconciliation scans."),
+    setting!(interval "reader.lease_patience", c => c.reader.lease_patience, "How long another reader's lease must stand still before it is taken over. A process that has its store to itself does not wait."),
     setting!(count "reader.scan_parallel", c => c.reader.scan.parallel, "Connections of a scan at once."),
     setting!(limit "reader.scan_rate_max", c => c.reader.scan.max_rate, "Rows a second of a scan at most."),
     setting!(share "reader.guard_bucket_share_max", c => c.reader.guard.bucket_share_max, "Largest share of a bucket that a scan may take away before it is held."),
@@ -138,6 +145,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(count "reader.xa_open_max", c => c.reader.limits.xa_open_max, "XA transactions that may be prepared at once; more end the epoch."),
     setting!(duration "reader.xa_patience", c => c.reader.xa_patience, "How long an XA transaction may stay prepared before the epoch ends."),
     setting!(bytes "reader.pending_max", c => c.reader.pending_max, "Commits that wait for a flush before the binlog is not read on."),
+    setting!(optional "merger.buckets", c => c.merger.buckets, "The buckets to fold, like `0-7`; the merger with bucket 0 keeps the cuts. By default mergers divide them among themselves."),
     setting!(duration "merger.fold_interval", c => c.merger.fold_interval, "Least time between two folds of a bucket."),
     setting!(bytes "merger.fold_bytes", c => c.merger.fold_bytes, "A bucket with this much unfolded is folded at once."),
     setting!(count "merger.deltas_max", c => c.merger.deltas_max, "A head with this many deltas gets them merged into one."),
@@ -146,6 +154,54 @@ pub static SETTINGS: &[Setting] = &[
     setting!(duration "merger.history_window", c => c.merger.history_window, "How long superseded segments are kept for reads of the past."),
     setting!(interval "merger.history_every", c => c.merger.history_every, "How often a full cut is entered in the history index."),
     setting!(bytes "log.memory.capacity", c => c.log_bytes, "Memory of the log, a feed."),
+    setting!(optional_text "log.kafka.brokers", c => c.kafka.brokers, "Where Kafka is: `host:port`, several with commas between them. Absent: the log is in memory, for one process."),
+    setting!(text "log.kafka.prefix", c => c.kafka.prefix, "What the names of topics begin with."),
+    setting!(count "log.kafka.replication_factor", c => c.kafka.replication_factor, "Copies of each entry. Topics are made with it, or checked against it."),
+    setting!(count "log.kafka.min_insync_replicas", c => c.kafka.min_insync_replicas, "Copies that must be there before an append is acknowledged."),
+    setting!(period "log.kafka.retention", c => c.kafka.retention, "How long entries stay; at least three times the longest that a merger may be away."),
+    choice(
+        setting!(text "log.kafka.compression", c => c.kafka.compression, "Of what is sent."),
+        CODECS,
+    ),
+    setting!(bytes "log.kafka.message_bytes", c => c.kafka.message_bytes, "The largest record, before compression."),
+    setting!(bytes "log.kafka.buffer_bytes", c => c.kafka.buffer_bytes, "Bytes under way before appends wait."),
+    setting!(bytes "log.kafka.fetch_bytes", c => c.kafka.fetch_bytes, "Bytes that a follower fetches ahead."),
+    setting!(interval "log.kafka.request_timeout", c => c.kafka.request_timeout, "The longest wait for an answer to a question; appends wait without a limit."),
+    choice(
+        setting!(text "log.kafka.security", c => c.kafka.security, "How brokers are spoken to. All but plaintext need a build with the feature kafka-tls."),
+        SECURITY,
+    ),
+    choice(
+        setting!(text "log.kafka.sasl_mechanism", c => c.kafka.sasl_mechanism, "How a user logs in, with sasl_ssl and sasl_plaintext."),
+        MECHANISMS,
+    ),
+    setting!(optional_text "log.kafka.user", c => c.kafka.login.user, "The user of SASL."),
+    setting!(Secret::Whole, optional_text "log.kafka.password", c => c.kafka.login.password, "Its password. Only from the environment; in the file use password_file."),
+    setting!(optional_path "log.kafka.password_file", c => c.kafka.login.password_file, "A file with the password; a newline at its end does not count."),
+    setting!(optional_path "log.kafka.ca_file", c => c.kafka.tls.ca, "Certificates that are trusted, PEM; by default the system's."),
+    setting!(optional_path "log.kafka.certificate_file", c => c.kafka.tls.certificate, "Our own certificate, PEM, where brokers ask for one."),
+    setting!(optional_path "log.kafka.key_file", c => c.kafka.tls.key, "Its key, PEM."),
+    setting!(list "store.scylla.nodes", c => c.scylla.nodes, "`host:port` of some nodes; the others are found by them. Absent: the store is a file in data_dir, for one process."),
+    setting!(text "store.scylla.keyspace", c => c.scylla.keyspace, "The keyspace: lower case letters, digits and _. `onair store init` makes it."),
+    setting!(list "store.scylla.replication", c => c.scylla.replication, "Copies of each row: `[\"3\"]` in each datacenter, or by name, `[\"dc1:3\", \"dc2:3\"]`."),
+    choice(
+        setting!(text "store.scylla.scope", c => c.scylla.scope, "Whose quorum decides: datacenter (LOCAL_SERIAL; only for a keyspace in one) or keyspace (SERIAL)."),
+        SCOPES,
+    ),
+    setting!(optional_text "store.scylla.datacenter", c => c.scylla.datacenter, "The one whose nodes are asked, where the cluster has several."),
+    choice(
+        setting!(text "store.scylla.tablets", c => c.scylla.tablets, "ScyllaDB only: whether the keyspace is made with tablets. off for versions without lightweight transactions on them."),
+        TABLETS,
+    ),
+    setting!(interval "store.scylla.request_timeout", c => c.scylla.request_timeout, "After it a request has failed and its outcome is unknown. Longer than the servers' own."),
+    setting!(interval "store.scylla.connect_timeout", c => c.scylla.connect_timeout, "For a connection, and for a new session."),
+    setting!(optional_text "store.scylla.user", c => c.scylla.login.user, "The role to log in with."),
+    setting!(Secret::Whole, optional_text "store.scylla.password", c => c.scylla.login.password, "Its password. Only from the environment; in the file use password_file."),
+    setting!(optional_path "store.scylla.password_file", c => c.scylla.login.password_file, "A file with the password; a newline at its end does not count."),
+    setting!(optional_path "store.scylla.ca_file", c => c.scylla.tls.ca, "Certificates that are trusted, PEM. With it the connections are TLS."),
+    setting!(optional_path "store.scylla.certificate_file", c => c.scylla.tls.certificate, "Our own certificate, PEM, where nodes ask for one."),
+    setting!(optional_path "store.scylla.key_file", c => c.scylla.tls.key, "Its key, PEM."),
+    setting!(optional_text "admin.listen", c => c.admin, "Where `/live` and `/ready` are answered over HTTP; port 0 is chosen and printed. Absent: nowhere."),
     choice(
         setting!(text "logging.level", c => c.logging.level, "What is logged, to standard error."),
         LEVELS,

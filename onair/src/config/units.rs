@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum Kind {
     /// Any text.
     Text,
+    /// Several texts: a list in the file, with commas between them elsewhere.
+    List,
     /// One of these.
     Choice(&'static [&'static str]),
     /// A whole number.
@@ -30,6 +32,7 @@ impl Kind {
     pub fn describe(self) -> String {
         match self {
             Kind::Text => "text".to_owned(),
+            Kind::List => "list of text".to_owned(),
             Kind::Choice(words) => words.join(", "),
             Kind::Number => "number".to_owned(),
             Kind::Share => "number with a point".to_owned(),
@@ -68,6 +71,33 @@ pub(super) mod optional_text {
     }
     pub(crate) fn show(value: &Option<String>) -> String {
         value.clone().unwrap_or_default()
+    }
+}
+
+/// Some texts, or none.
+pub(super) mod list {
+    use super::*;
+    pub(crate) const KIND: Kind = Kind::List;
+    pub(crate) fn parse(text: &str) -> Parsed<Vec<String>> {
+        text.split(',').map(|one| super::text::parse(one.trim())).collect()
+    }
+    pub(crate) fn show(value: &[String]) -> String {
+        value.join(",")
+    }
+}
+
+/// What has a text form of its own, and may be absent.
+pub(super) mod optional {
+    use super::*;
+    pub(crate) const KIND: Kind = Kind::Text;
+    pub(crate) fn parse<T: FromStr>(text: &str) -> Parsed<Option<T>>
+    where
+        T::Err: ToString,
+    {
+        text.parse().map(Some).map_err(|why: T::Err| why.to_string())
+    }
+    pub(crate) fn show<T: ToString>(value: &Option<T>) -> String {
+        value.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 }
 

@@ -4,9 +4,12 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod get;
+pub(crate) mod re_derive;
 mod resume;
+pub(crate) mod role;
 pub(crate) mod schema;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod up;
 pub(crate) mod watch;
 

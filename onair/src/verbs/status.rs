@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use onair_proto::{convert, v1};
 
 use crate::cli::StatusArgs;
@@ -79,17 +80,25 @@ pub(crate) async fn run(args: StatusArgs, out: &mut Output) -> Result<(), Failur
         }
     }
     out.line("")?;
-    let roles: Vec<Vec<String>> = status
-        .roles
-        .iter()
-        .map(|role| vec![role.role.clone(), role.state.clone(), role.detail.clone()])
-        .collect();
-    if !roles.is_empty() {
-        for role in roles {
-            out.line(format!("{:<7} {:<12} {}", role[0], role[1], role[2]).trim_end())?;
-        }
+    let rows: Vec<Vec<String>> = status.roles.iter().map(role_row).collect();
+    if !rows.is_empty() {
+        out.table(&["role", "process", "state", "said", "detail"], &rows)?;
     }
     Ok(out.flush()?)
+}
+
+/// A role says something each second; one that has been silent for long is not well.
+fn role_row(role: &RoleForm) -> Vec<String> {
+    let at = role.at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
+    let ago = at.map(|at| Timestamp::now().duration_since(at));
+    let silent = ago.and_then(|ago| Duration::try_from(ago).ok());
+    vec![
+        role.role.clone(),
+        role.process.clone(),
+        role.state.clone(),
+        silent.map_or_else(|| "now".to_owned(), |silent| format!("{} ago", crate::output::ago(silent))),
+        role.detail.clone(),
+    ]
 }
 
 impl FeedForm {
@@ -109,6 +118,8 @@ fn form(wire: v1::StatusResponse) -> Result<StatusForm, convert::ConvertError> {
                 role: role.role,
                 state: role.state,
                 detail: role.detail,
+                process: role.process,
+                at: json::time(role.at),
             })
             .collect(),
     })

@@ -2,22 +2,27 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use onair_cdc::config::ReaderConfig;
-use onair_cdc::status::Phase;
+use onair_cdc::reader::{Reader, ReaderError};
+use onair_cdc::source::SourceError;
+use onair_cdc::status::{Phase, Status};
+use onair_store::StoreError;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::admin::Probes;
+use crate::backends::BackendError;
 use crate::cli::UpArgs;
 use crate::config::{Config, DATA_DIR, Loaded};
 use crate::exit::{Exit, Failure, chain};
 use crate::json::{self, EndForm, ReadyForm, UpFeedForm};
 use crate::output::{Output, Tone, ago, grouped};
-use crate::system::{self, Parts, System};
-use crate::{logging, source};
+use crate::signals::Signals;
+use crate::system::{self, Parts, System, SystemError};
+use crate::{backends, logging, source};
 
 /// The banner does not wait longer than this for the source.
 const BANNER: Duration = Duration::from_millis(500);
@@ -35,6 +40,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         reset,
         yes,
         listen,
+        admin_listen,
         json,
         log_level,
         log_format,
@@ -46,6 +52,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
     let flags = [
         ("data_dir", "--data-dir", data_dir),
         ("server.listen", "--listen", listen),
+        ("admin.listen", "--admin-listen", admin_listen),
         ("logging.level", "--log-level", log_level),
         ("logging.format", "--log-format", log_format),
         ("demo.rows", "--demo-rows", demo_rows),
@@ -63,14 +70,15 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         &line,
         std::io::stderr().is_terminal() && out.colour,
     );
+    let probes = Probes::new();
+    if let Some(address) = &loaded.config.admin {
+        probes.serve(address).await?;
+    }
     let place = Place::of(&loaded.config)?;
     if reset {
         empty(&place.path, yes).await?;
     }
-    let listener = TcpListener::bind(&loaded.config.listen).await.map_err(|error| {
-        let text = format!("{}: cannot listen there: {error}; choose another address with --listen, port 0 for any", loaded.config.listen);
-        Failure::new(Exit::Failed, text)
-    })?;
+    let listener = super::role::listen(&loaded.config.listen).await?;
     let address = listener
         .local_addr()
         .map_err(|error| {
@@ -96,7 +104,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         // A source that refuses at once is told without a banner above it.
         let early = tokio::select! {
             biased;
-            () = signals.next() => return Ok(()),
+            () = signals.end() => return Ok(()),
             done = &mut starting => Some(done),
             () = tokio::time::sleep(BANNER) => None,
         };
@@ -107,19 +115,21 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
             Some(done) => done,
             None => tokio::select! {
                 biased;
-                () = signals.next() => return Ok(()),
+                () = signals.end() => return Ok(()),
                 () = until(deadline) => return Ok(()),
                 done = &mut starting => done,
             },
         }
     };
-    let ended = face.watch(started?, &place, &mut signals, out).await;
+    let system = started?;
+    probes.running(&system.local);
+    let ended = face.watch(system, &place, &mut signals, out).await;
     face.line.finish_and_clear();
     place.leave();
     ended
 }
 
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
@@ -157,54 +167,58 @@ async fn begin(config: &Config, data_dir: &Path, listener: TcpListener) -> Resul
     if let Some(refusal) = source::refusal(&opened.name, &findings) {
         return Err(refusal);
     }
-    for finding in findings
-        .iter()
-        .filter(|finding| finding.level == onair_cdc::source::Level::Warn)
-    {
-        tracing::warn!(
-            check = finding.check,
-            seen = finding.seen,
-            why = finding.why,
-            fix = finding.fix,
-            "the source works, with a limit"
-        );
-    }
+    source::warn_of(&findings);
+    let backends = backends::open(config, data_dir).await.map_err(unusable)?;
     let mut reader = config.reader.clone();
-    // One process has the store's file to itself: a lease in it is of a process that is no more.
-    reader.lease_patience = Duration::ZERO;
+    if !backends.is_shared {
+        // One process has the store's file to itself: a lease in it is of a process that is no more.
+        reader.lease_patience = Duration::ZERO;
+    }
     let mut server = config.server.clone();
     if config.is_demo() {
         // The demo is a new server each time: nothing of what it lost will come back.
         server.lost_tail_wait = Duration::ZERO;
     }
-    let parts = Parts {
-        data_dir: data_dir.to_owned(),
-        source: opened.source,
-        reader: ReaderConfig {
-            source: "source".into(),
-            feeds: config.feeds.clone(),
-            settings: reader,
-        },
-        merger: config.merger.clone(),
-        server,
-        log_bytes: config.log_bytes,
-        listener,
+    let reader = Reader::new(
+        source::reader(config, reader),
+        backends.lineage,
+        opened.source,
+        Arc::clone(&backends.log),
+        Arc::clone(&backends.store),
+    );
+    // What does not fit is told before anything runs.
+    reader.bind().await.map_err(|error| failed(error.into()))?;
+    Ok(system::start(Parts {
+        backends,
+        feeds: source::feeds(config),
+        reader: Some(reader),
+        merger: Some(config.merger.clone()),
+        server: Some((listener, server)),
+        process: source::process(config),
         build: format!("onair {}", crate::VERSION).into(),
-    };
-    system::start(parts).await.map_err(failed)
+    }))
 }
 
-fn failed(error: system::SystemError) -> Failure {
+/// What it means that log or store cannot be had.
+pub(crate) fn unusable(error: BackendError) -> Failure {
+    let exit = match &error {
+        BackendError::Store(StoreError::InUse { .. }) => Exit::Refused,
+        BackendError::Store(StoreError::Unavailable { .. }) => Exit::Unreachable,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, chain(&error))
+}
+
+/// What it means that a role ended.
+pub(crate) fn failed(error: SystemError) -> Failure {
     Failure::new(exit(&error), chain(&error))
 }
 
 /// The exit code of a process that ends with this.
-pub(crate) const fn exit(error: &system::SystemError) -> Exit {
+pub(crate) const fn exit(error: &SystemError) -> Exit {
     match error {
-        system::SystemError::Store(onair_store::StoreError::InUse { .. }) => Exit::Refused,
-        system::SystemError::Reader(onair_cdc::reader::ReaderError::Source(
-            onair_cdc::source::SourceError::Unreachable { .. }
-            | onair_cdc::source::SourceError::Silent { .. },
+        SystemError::Reader(ReaderError::Source(
+            SourceError::Unreachable { .. } | SourceError::Silent { .. },
         )) => Exit::Unreachable,
         _ => Exit::Failed,
     }
@@ -373,36 +387,6 @@ fn status_line(json: bool, out: &Output) -> ProgressBar {
     line
 }
 
-/// The signals that end a process in peace.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let open = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    Exit::Failed,
-                    format!("signals cannot be received: {error}; start it again"),
-                )
-            })
-        };
-        Ok(Signals {
-            terminate: open(SignalKind::terminate())?,
-            interrupt: open(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// What is shown of a running system.
 struct Face {
     json: bool,
@@ -421,18 +405,22 @@ impl Face {
         signals: &mut Signals,
         out: &mut Output,
     ) -> Result<(), Failure> {
-        let handle = system.server.clone();
-        let reader = system.reader.clone();
-        let ready = async move { handle.ready().await };
+        let server = system.server();
+        let ready = async move {
+            match server {
+                Some(server) => server.ready().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(ready);
         let mut is_ready = false;
-        let mut rates = Rates::new(&reader.borrow());
+        let mut rates = Rates::new(&read(&system));
         let mut tick = tokio::time::interval(REFRESH);
         let (reason, failure) = loop {
             tokio::select! {
                 biased;
                 error = system.failed() => break ("failed", Some(failed(error))),
-                () = signals.next() => break ("signal", None),
+                () = signals.end() => break ("signal", None),
                 () = until(self.deadline) => break ("time", None),
                 () = &mut ready, if !is_ready => {
                     is_ready = true;
@@ -441,20 +429,20 @@ impl Face {
                     }
                 }
                 _ = tick.tick() => {
-                    let status = reader.borrow().clone();
+                    let status = read(&system);
                     rates.take(&status);
                     self.line.set_message(status_text(&system, &status, &rates, is_ready));
                 }
             }
         };
         let feeds = feeds(&system);
-        let status = reader.borrow().clone();
+        let status = read(&system);
         self.line.finish_and_clear();
         let stopped = tokio::select! {
             biased;
             stopped = tokio::time::timeout(STOP_MAX, system.stop()) => stopped.is_ok(),
             // Twice is at once.
-            () = signals.next() => false,
+            () = signals.end() => false,
         };
         if !stopped {
             tracing::warn!("not everything was folded in time; the next start derives it again");
@@ -513,10 +501,17 @@ impl UpFeedForm {
     }
 }
 
+fn read(system: &System) -> Status {
+    let reader = system.reader();
+    // `up` has a reader.
+    reader.map_or_else(Status::default, |reader| reader.borrow().clone())
+}
+
 fn feeds(system: &System) -> Vec<UpFeedForm> {
-    let reports = system.server.feeds();
+    let reports = system.server().map(|server| server.feeds());
     reports
         .into_iter()
+        .flatten()
         .map(|report| UpFeedForm {
             name: report.feed,
             version: report.seal.as_ref().map(|seal| seal.version),
@@ -534,7 +529,7 @@ struct Rates {
 }
 
 impl Rates {
-    fn new(status: &onair_cdc::status::Status) -> Self {
+    fn new(status: &Status) -> Self {
         Rates {
             at: Instant::now(),
             totals: (status.on, status.off),
@@ -543,7 +538,7 @@ impl Rates {
         }
     }
 
-    fn take(&mut self, status: &onair_cdc::status::Status) {
+    fn take(&mut self, status: &Status) {
         let seconds = self.at.elapsed().as_secs_f64();
         if seconds < 0.5 {
             return;
@@ -559,7 +554,7 @@ impl Rates {
 
 fn status_text(
     system: &System,
-    status: &onair_cdc::status::Status,
+    status: &Status,
     rates: &Rates,
     is_ready: bool,
 ) -> String {
@@ -572,7 +567,7 @@ fn status_text(
     if !is_ready {
         return format!("{}{scanned}  {}", status.phase.name(), status.detail);
     }
-    let reports = system.server.feeds();
+    let reports = system.server().map(|server| server.feeds()).unwrap_or_default();
     let mut text = String::new();
     for report in &reports {
         let Some(seal) = &report.seal else { continue };

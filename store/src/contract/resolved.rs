@@ -287,6 +287,7 @@ pub(super) async fn checkpoints_only_go_on(store: &dyn ShardStore) {
             Saved::Yes(held) => assert!(taken && held.value == new),
             // Done before its answer was lost, `save` asked again finds it.
             Saved::Behind(held) => assert!(!taken || held.value == new, "{held:?}"),
+            Saved::Forgotten => panic!("nobody took it away"),
         }
         if taken {
             stands = Some(new);
@@ -294,6 +295,13 @@ pub(super) async fn checkpoints_only_go_on(store: &dyn ShardStore) {
         let held = sure!(checkpoint::read::<Checkpoint>(store, &key));
         assert_eq!(held.map(|held| held.value), stands);
     }
+    // An operator takes it away: the reader that knew it does not bring it back.
+    let held = sure!(checkpoint::read::<Checkpoint>(store, &key));
+    sure!(checkpoint::forget(store, &source));
+    let next = point(2, 1, "0-1-99");
+    let saved = sure!(checkpoint::save(store, &source, held.clone(), &next));
+    assert_eq!(saved, Saved::Forgotten);
+    assert_eq!(sure!(checkpoint::read::<Checkpoint>(store, &key)), None);
 }
 
 pub(super) async fn a_column_keeps_its_number(store: Store) {

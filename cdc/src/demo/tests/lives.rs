@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use onair_log::memory::{MemoryConfig, MemoryLog};
 use onair_log::{
-    Durability, Ends, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition,
+    Durability, Ends, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition, Share,
 };
 use onair_model::cut::{Taken, admit};
 use onair_model::value::Value;
@@ -61,6 +61,9 @@ impl EventLog for Kept {
         from: &[(Partition, Offset)],
     ) -> Result<Box<dyn Follower>, LogError> {
         self.0.follow(feed, from).await
+    }
+    async fn share(&self, feed: &str) -> Result<Box<dyn Share>, LogError> {
+        self.0.share(feed).await
     }
     async fn last_cuts(&self, feed: &str) -> Result<Vec<CutRecord>, LogError> {
         self.0.last_cuts(feed).await
