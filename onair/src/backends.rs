@@ -244,6 +244,13 @@ mod engines {
         };
         settings.request_timeout = scylla.request_timeout;
         settings.connect_timeout = scylla.connect_timeout;
+        #[cfg(feature = "scylla-tls")]
+        if let Some(ca) = &scylla.tls.ca {
+            settings.tls = Some(onair_store::scylla::Tls {
+                ca: ca.clone(),
+                identity: scylla.tls.certificate.clone().zip(scylla.tls.key.clone()),
+            });
+        }
         if let Some(user) = &scylla.login.user {
             let password = password(&scylla.login, "store.scylla.password_file")?;
             settings.credentials = Some(Credentials {

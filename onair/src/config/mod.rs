@@ -406,6 +406,17 @@ impl Loading {
             let text = "log.kafka.security: this build speaks plaintext only; build with --features kafka-tls";
             self.wrong(self.origin("log.kafka.security"), text);
         }
+        let tls = &self.config.scylla.tls;
+        if tls.ca.is_some() && !cfg!(feature = "scylla-tls") {
+            let text = "store.scylla.ca_file: this build has no TLS to the store; build with --features scylla-tls";
+            self.wrong(self.origin("store.scylla.ca_file"), text);
+        } else if tls.certificate.is_some() != tls.key.is_some() {
+            let text = "store.scylla.certificate_file and store.scylla.key_file belong together: give both or none";
+            self.wrong(self.origin("store.scylla.certificate_file"), text);
+        } else if tls.certificate.is_some() && tls.ca.is_none() {
+            let text = "store.scylla.certificate_file: needs store.scylla.ca_file, which turns TLS on";
+            self.wrong(self.origin("store.scylla.certificate_file"), text);
+        }
         if self.config.scylla.replication.iter().any(|one| !is_replication(one)) {
             let text = "store.scylla.replication: write [\"3\"], or [\"dc1:3\", \"dc2:3\"]";
             self.wrong(self.origin("store.scylla.replication"), text);

@@ -10,6 +10,8 @@ mod keys;
 mod schema;
 mod session;
 mod settings;
+#[cfg(feature = "scylla-tls")]
+mod tls;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -32,6 +34,8 @@ use answer::{Answer, answer};
 use keys::Place;
 use session::{Ask, Link};
 pub use settings::{Credentials, Replication, Scope, Settings};
+#[cfg(feature = "scylla-tls")]
+pub use tls::Tls;
 
 /// Parts of segments on their way at once, in all calls together: 4 MB of them at most.
 const PARTS_AT_ONCE: usize = 16;

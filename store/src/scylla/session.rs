@@ -339,6 +339,10 @@ pub(super) async fn session(settings: &Settings) -> Result<Session, StoreError> 
     if let Some(credentials) = &settings.credentials {
         builder = builder.user(&credentials.user, &credentials.password);
     }
+    #[cfg(feature = "scylla-tls")]
+    if let Some(tls) = &settings.tls {
+        builder = builder.tls_context(Some(tls.client()?));
+    }
     let session = builder
         .build()
         .await

@@ -24,6 +24,9 @@ pub struct Settings {
     pub datacenter: Option<String>,
     /// Without them no one is asked for.
     pub credentials: Option<Credentials>,
+    /// How nodes are known, and we by them. `None`: connections are not encrypted.
+    #[cfg(feature = "scylla-tls")]
+    pub tls: Option<super::Tls>,
     /// ScyllaDB only: whether `init` makes the keyspace with tablets. `None` says nothing, so that the server's default
     /// holds. `Some(false)` for versions that refuse lightweight transactions there.
     pub tablets: Option<bool>,
@@ -46,6 +49,8 @@ impl Settings {
             scope: Scope::Datacenter,
             datacenter: None,
             credentials: None,
+            #[cfg(feature = "scylla-tls")]
+            tls: None,
             tablets: None,
             request_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(2),
