@@ -4,45 +4,41 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::config::LoggingConfig;
 
 /// Changes what is logged while the process runs.
-pub(crate) struct Levels(Box<dyn Fn(EnvFilter) + Send + Sync>);
+pub(crate) struct Levels(reload::Handle<EnvFilter, Registry>);
 
 impl Levels {
     /// From now on, by a level that was checked with the configuration.
     pub(crate) fn set(&self, level: &str) {
-        (self.0)(EnvFilter::new(level));
+        // It fails only once the subscriber is gone, with the process.
+        let _ = self.0.reload(EnvFilter::new(level));
     }
 }
 
 /// Logs from here on; lines go above the status line.
 pub(crate) fn start(config: &LoggingConfig, status: &ProgressBar, colour: bool) -> Levels {
     let writer = Above(Arc::new(status.clone()));
-    let builder = tracing_subscriber::fmt()
-        // Levels were checked with the configuration.
-        .with_env_filter(EnvFilter::new(&config.level))
+    // Levels were checked with the configuration.
+    let (filter, levels) = reload::Layer::new(EnvFilter::new(&config.level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
-        .with_writer(move || writer.clone())
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
-    // A second subscriber in one process is refused, which only tests could try; and a filter cannot be changed only once
-    // the subscriber is gone, with the process.
-    match config.format.as_str() {
-        "json" => {
-            let builder = builder.json();
-            let handle = builder.reload_handle();
-            let _ = builder.try_init();
-            Levels(Box::new(move |filter| drop(handle.reload(filter))))
-        }
-        _ => {
-            let handle = builder.reload_handle();
-            let _ = builder.try_init();
-            Levels(Box::new(move |filter| drop(handle.reload(filter))))
-        }
-    }
+        .with_writer(move || writer.clone());
+    let lines = match config.format.as_str() {
+        "json" => lines.json().boxed(),
+        _ => lines.boxed(),
+    };
+    // A second subscriber in one process is refused; only tests could try.
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
+    Levels(levels)
 }
 
 /// Standard error, above the line that keeps itself up to date.

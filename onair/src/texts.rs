@@ -2,16 +2,18 @@
 
 use onair_cdc::reader::ReaderError;
 use onair_cdc::source::SourceError;
+use onair_log::LogError;
 use onair_server::ServeError;
 use onair_store::StoreError;
 use onair_xtask::error_texts;
 use onair_xtask::texts::Texts;
 use tonic::{Code, Status};
 
+use crate::backends::BackendError;
 use crate::client::Server;
 use crate::exit::Exit;
 use crate::system::SystemError;
-use crate::verbs::up::exit;
+use crate::verbs::up::{exit, unusable};
 
 /// An error with which `up` ends with this exit code.
 fn ends(code: Exit, error: SystemError) -> SystemError {
@@ -26,8 +28,6 @@ async fn errors() {
     tasks.spawn(std::future::pending::<()>()).abort();
     let aborted = tasks.join_next().await.expect("one task");
     error_texts!(texts, SystemError:
-        Store = ends(Exit::Refused, SystemError::Store(StoreError::InUse { place: "onair-data/onair.redb".into() })) =>
-            "The store cannot be used. Exit code 5 when another process has it, else 1.", "As the store's text says.";
         Reader = ends(Exit::Unreachable, SystemError::Reader(ReaderError::Source(SourceError::Silent {
             address: "db.example:3306".into(),
             seconds: 6,
@@ -36,15 +36,45 @@ async fn errors() {
              reader tries again.", "As the reader's text says.";
         Server = SystemError::Server(ServeError::Socket(std::io::Error::other("Bad file descriptor (os error 9)"))) =>
             "The server ended. Exit code 1.", "As the server's text says.";
-        DataDir = SystemError::DataDir {
-            path: "/var/lib/onair".into(),
-            source: std::io::Error::from_raw_os_error(13),
-        } => "The data directory cannot be made or used. Exit code 1.", "Give it to the account that OnAir runs under, or use another.";
         Role = SystemError::Role(aborted.expect_err("it was aborted")) =>
             "A fault of OnAir. Exit code 1.", "Start again; what was durable is found again. Report it with the log.";
     );
+    backends(&mut texts).await;
     statuses(&mut texts);
     texts.check(env!("CARGO_MANIFEST_DIR"));
+}
+
+/// Log and store that cannot be had.
+async fn backends(texts: &mut Texts) {
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(std::future::pending::<()>()).abort();
+    let aborted = tasks.join_next().await.expect("one task");
+    let refused = |code: Exit, error: BackendError| {
+        let text = error.to_string();
+        assert_eq!(unusable(error).exit, code, "{text}");
+    };
+    let in_use = || StoreError::InUse { place: "onair-data/onair.redb".into() };
+    let away = || StoreError::Unavailable { reason: "no node answers".into() };
+    refused(Exit::Refused, BackendError::Store(in_use()));
+    refused(Exit::Unreachable, BackendError::Store(away()));
+    error_texts!(texts, BackendError:
+        Store = BackendError::Store(in_use()) =>
+            "The store cannot be used. Exit code 5 when another process has it, 4 when it cannot be reached, else 1. Roles of \
+             their own wait for one that cannot be reached.", "As the store's text says.";
+        Log = BackendError::Log(LogError::Refused { reason: "the prefix `a b` cannot begin a topic's name".into() }) =>
+            "The settings of the log make no sense. Exit code 1.", "As the log's text says.";
+        DataDir = BackendError::DataDir {
+            path: "/var/lib/onair".into(),
+            source: std::io::Error::from_raw_os_error(13),
+        } => "The data directory cannot be made or used. Exit code 1.", "Give it to the account that OnAir runs under, or use another.";
+        Password = BackendError::Password {
+            setting: "log.kafka.password_file",
+            path: "/run/secrets/kafka".into(),
+            source: std::io::Error::from_raw_os_error(13),
+        } => "A file with a password cannot be read. Exit code 1.", "Give it to the account that OnAir runs under.";
+        Task = BackendError::Task(aborted.expect_err("it was aborted")) =>
+            "A fault of OnAir. Exit code 1.", "Start again. Report it with the log.";
+    );
 }
 
 /// What the read verbs make of a server's answer.

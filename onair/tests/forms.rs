@@ -172,6 +172,8 @@ async fn every_form() {
                 role: "reader".to_owned(),
                 state: "following".to_owned(),
                 detail: String::new(),
+                process: "db-7:7480".to_owned(),
+                at: time(1_760_000_000_000_000),
             }],
         },
     );

@@ -280,3 +280,19 @@ pub(super) async fn what_is_not_released_stays(log: &dyn EventLog) {
     let rest = read(log, &layout, &[(Partition::Cuts, half.offset)], 10).await;
     assert_eq!(rest[0].offset, half.offset);
 }
+
+pub(super) async fn who_is_alone_has_all_of_the_work(log: &dyn EventLog) {
+    let layout = layout();
+    assert!(matches!(
+        log.share(&layout.feed).await.map(drop),
+        Err(LogError::NotOpen { .. })
+    ));
+    log.open(&layout).await.unwrap();
+    let mut share = log.share(&layout.feed).await.unwrap();
+    let mut ours = share.next().await.unwrap();
+    ours.sort_unstable();
+    assert_eq!(ours, partitions());
+    // Nothing else changes, and asking may be given up.
+    let more = tokio::time::timeout(Duration::from_millis(200), share.next()).await;
+    assert!(more.is_err(), "{more:?}");
+}

@@ -43,6 +43,7 @@ pub async fn exact(make: impl AsyncFn() -> Log) {
     exact::places_that_never_were_are_out_of_range(&*make().await).await;
     exact::appends_begun_in_order_stay_in_order(make().await).await;
     exact::what_is_not_released_stays(&*make().await).await;
+    exact::who_is_alone_has_all_of_the_work(&*make().await).await;
     resolved(make).await;
 }
 
