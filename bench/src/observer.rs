@@ -46,16 +46,25 @@ pub struct Observer {
 impl Observer {
     /// Connects, and notes from then on.
     pub async fn connect(address: &str) -> Result<Self> {
+        Self::connect_to(&[address]).await
+    }
+
+    /// The same to any of several servers.
+    pub async fn connect_to(addresses: &[&str]) -> Result<Self> {
         let backoff = Backoff {
             first: Duration::from_millis(50),
             max: Duration::from_millis(500),
         };
-        let feed = Feed::<Raw>::builder([format!("http://{address}").as_str()], "room")
+        let urls: Vec<String> = addresses
+            .iter()
+            .map(|address| format!("http://{address}"))
+            .collect();
+        let feed = Feed::<Raw>::builder(urls.iter().map(String::as_str), "room")
             .backoff(backoff)
             .init_timeout(Duration::from_secs(60))
             .connect()
             .await
-            .with_context(|| format!("connecting to {address}"))?;
+            .with_context(|| format!("connecting to {}", addresses.join(", ")))?;
         let notes = Arc::new(Mutex::new(Vec::new()));
         let (told, progress) = watch::channel(Progress::default());
         let mut changes = feed.changes();

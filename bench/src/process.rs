@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -28,21 +28,35 @@ pub enum Build {
     Plain,
     /// With failpoints.
     Plant,
+    /// With the engines, and failpoints.
+    Engines,
+}
+
+impl Build {
+    const fn features(self) -> &'static str {
+        match self {
+            Build::Plain => "",
+            Build::Plant => "plant",
+            Build::Engines => "kafka,scylla,plant",
+        }
+    }
 }
 
 /// The built binary, built now if it is not there or not new. It comes to lie beside the test's own.
 pub fn binary(build: Build) -> Result<PathBuf> {
     static PLAIN: OnceLock<PathBuf> = OnceLock::new();
     static PLANT: OnceLock<PathBuf> = OnceLock::new();
+    static ENGINES: OnceLock<PathBuf> = OnceLock::new();
     static BUILDING: Mutex<()> = Mutex::new(());
     // A bug planted for the tests is planted in what they test.
     let build = match std::env::var_os("ONAIR_PLANT") {
-        Some(_) => Build::Plant,
-        None => build,
+        Some(_) if build == Build::Plain => Build::Plant,
+        _ => build,
     };
     let (cell, name) = match build {
         Build::Plain => (&PLAIN, "onair"),
         Build::Plant => (&PLANT, "onair-plant"),
+        Build::Engines => (&ENGINES, "onair-engines"),
     };
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(path) = cell.get() {
@@ -63,9 +77,7 @@ pub fn binary(build: Build) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
-    if build == Build::Plant {
-        command.args(["--features", "plant"]);
-    }
+    command.args(["--features", build.features()]);
     if profile.ends_with("release") {
         command.arg("--release");
     }
@@ -82,11 +94,13 @@ pub fn binary(build: Build) -> Result<PathBuf> {
     Ok(cell.get_or_init(|| path).clone())
 }
 
-/// One `onair up`, through all its lives.
+/// One `onair up`, or a role of its own, through all its lives.
 #[derive(Debug)]
 pub struct OnAir {
     binary: PathBuf,
     arguments: Vec<String>,
+    /// Names its log in `dir`.
+    name: String,
     dir: PathBuf,
     address: String,
     child: Option<Child>,
@@ -128,11 +142,38 @@ impl OnAir {
         Ok(OnAir {
             binary,
             arguments,
+            name: "onair".to_owned(),
             dir: dir.to_owned(),
             address,
             child: None,
             starts: 0,
         })
+    }
+
+    /// A role of a configuration file. `name` is its own in status, and names its log; `more` are more arguments.
+    pub fn role(role: &str, name: &str, config: &Path, dir: &Path, more: &[&str]) -> Result<Self> {
+        let address = format!("127.0.0.1:{}", port()?);
+        let config = config.to_string_lossy();
+        let mut arguments = vec![role, "--config", &config, "--name", name, "--log-level", "info"];
+        arguments.push("--json");
+        if role == "server" {
+            arguments.extend(["--listen", &address]);
+        }
+        arguments.extend(more);
+        Ok(OnAir {
+            binary: binary(Build::Engines)?,
+            arguments: arguments.into_iter().map(String::from).collect(),
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            address,
+            child: None,
+            starts: 0,
+        })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where it listens.
@@ -146,12 +187,42 @@ impl OnAir {
         Ok(())
     }
 
+    /// Starts it and does not wait.
+    pub fn begin(&mut self) -> Result<()> {
+        self.spawn(None).map(drop)
+    }
+
     /// Starts it with a failpoint; returns when it is ready, or `false` when it ended before that.
     pub fn start_failing(&mut self, point: &str, hits: u32) -> Result<bool> {
         self.launch(Some(format!("{point}:{hits}")))
     }
 
     fn launch(&mut self, failpoint: Option<String>) -> Result<bool> {
+        let told = self.spawn(failpoint.as_deref())?;
+        match told.recv_timeout(START_LIMIT) {
+            Ok(()) => Ok(true),
+            Err(RecvTimeoutError::Disconnected) if failpoint.is_some() => {
+                self.wait_end()?;
+                Ok(false)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.wait_end()?;
+                bail!(
+                    "{} ended at its start ({status}):\n{}",
+                    self.name,
+                    self.log_tail()
+                )
+            }
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "{} was not ready within {START_LIMIT:?}:\n{}",
+                self.name,
+                self.log_tail()
+            ),
+        }
+    }
+
+    /// Starts it; the receiver hears when it is ready.
+    fn spawn(&mut self, failpoint: Option<&str>) -> Result<Receiver<()>> {
         self.starts += 1;
         let log = File::options()
             .create(true)
@@ -163,7 +234,7 @@ impl OnAir {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
-        if let Some(failpoint) = &failpoint {
+        if let Some(failpoint) = failpoint {
             command.env("ONAIR_FAILPOINT", failpoint);
         }
         let mut child = process::spawn(command)?;
@@ -178,21 +249,7 @@ impl OnAir {
                 }
             }
         });
-        match told.recv_timeout(START_LIMIT) {
-            Ok(()) => Ok(true),
-            Err(RecvTimeoutError::Disconnected) if failpoint.is_some() => {
-                self.wait_end()?;
-                Ok(false)
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let status = self.wait_end()?;
-                bail!("onair ended at its start ({status}):\n{}", self.log_tail())
-            }
-            Err(RecvTimeoutError::Timeout) => bail!(
-                "onair was not ready within {START_LIMIT:?}:\n{}",
-                self.log_tail()
-            ),
-        }
+        Ok(told)
     }
 
     /// As a power cut would.
@@ -208,13 +265,27 @@ impl OnAir {
 
     /// Tells it to stop, and expects that it does so well.
     pub fn stop(&mut self) -> Result<()> {
-        let child = self.child.as_ref().context("onair does not run")?;
-        process::signal(child, Signal::Terminate)?;
+        self.signal(Signal::Terminate)?;
         let status = self.wait_end()?;
         if !status.success() {
             bail!("onair stopped with {status}:\n{}", self.log_tail());
         }
         Ok(())
+    }
+
+    /// Freezes it.
+    pub fn sigstop(&self) -> Result<()> {
+        self.signal(Signal::Stop)
+    }
+
+    /// Wakes it from [`OnAir::sigstop`].
+    pub fn sigcont(&self) -> Result<()> {
+        self.signal(Signal::Continue)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().context("onair does not run")?;
+        process::signal(child, signal)
     }
 
     /// Whether it runs.
@@ -281,7 +352,7 @@ impl OnAir {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.dir.join("onair.log")
+        self.dir.join(format!("{}.log", self.name))
     }
 
     /// The end of what it wrote about itself.

@@ -2,6 +2,7 @@
 //! own account of what it committed.
 
 mod barriers;
+mod engines;
 mod fire;
 mod kills;
 mod lost_tail;

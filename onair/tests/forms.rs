@@ -173,7 +173,7 @@ async fn every_form() {
                 state: "following".to_owned(),
                 detail: String::new(),
                 process: "db-7:7480".to_owned(),
-                at: time(1_760_000_000_000_000),
+                at: onair::json::time(1_760_000_000_000_000),
             }],
         },
     );

@@ -313,7 +313,6 @@ fn cut() -> Cut {
         full: true,
         proven: Some(proven()),
         lost_tail: true,
-        log: "kafka:MkU3OEVBNTcwNTJENDM2Qk/pT1kDyV8RWqZ6LDc2sDbmA".to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tasks of this repository: `cargo xtask --help`.
 
 mod arrows;
+mod engines;
 mod faults;
 mod foreground;
 mod plant;
@@ -56,7 +57,9 @@ enum Task {
     #[command(after_help = "Example: cargo xtask faults --check")]
     Faults(faults::Arguments),
     /// Start MySQL 9.7 with a busy table of 100,000 rows and run `onair up` on it until Ctrl-C.
-    #[command(after_help = "Example: cargo xtask up --rate 1000 -- --listen 127.0.0.1:7400")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask up --rate 1000 -- --listen 127.0.0.1:7400\n  cargo xtask up --engines"
+    )]
     Up(up::Arguments),
 }
 

@@ -9,24 +9,31 @@ use anyhow::{Context as _, Result};
 use onair_xtask::servers::process::command_bound_to_us;
 use onair_xtask::servers::{Flavor, Options, Server};
 
+use crate::engines;
 use crate::foreground::{Interrupts, exit_code};
 use crate::steps::root;
 use crate::workload::{self, Workload};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Kafka and Cassandra too, and one process a role: a reader, two mergers, two servers.
+    #[arg(long)]
+    engines: bool,
     /// Rows in the table; one in 29 is on air.
     #[arg(long, default_value_t = 100_000)]
-    rows: u64,
+    pub(crate) rows: u64,
     /// Transactions a second.
     #[arg(long, default_value_t = 400)]
-    rate: u32,
-    /// More for `onair up`, after `--`.
+    pub(crate) rate: u32,
+    /// More for `onair up`, or for each role, after `--`.
     #[arg(last = true)]
-    more: Vec<String>,
+    pub(crate) more: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.engines {
+        return engines::run(arguments);
+    }
     let mut interrupts = Interrupts::catch()?;
     // First what takes longest and wants the processor for itself.
     let built = interrupts.run(cargo(&["build", "--release"]))?;
@@ -71,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = command_bound_to_us("cargo");
     onair_xtask::cargo::clean(&mut command);
     command.args(arguments).current_dir(root());
@@ -79,7 +86,7 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// For one run, on loopback.
-fn password() -> Result<String> {
+pub(crate) fn password() -> Result<String> {
     let mut bytes = [0; 12];
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))

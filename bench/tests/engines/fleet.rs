@@ -1,0 +1,243 @@
+//! OnAir as it runs in production: real MySQL, Kafka and Cassandra, and one process a role.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use onair_bench::process::{Build, OnAir, binary};
+use onair_bench::workload;
+use onair_xtask::servers::{Cassandra, Engine, Flavor, Kafka, Options, Server};
+use tempfile::TempDir;
+
+/// Until a test gives up on something that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The servers that OnAir stands on.
+pub(crate) struct Engines {
+    pub(crate) mysql: Server,
+    pub(crate) kafka: Kafka,
+    pub(crate) cassandra: Cassandra,
+}
+
+/// Engines, and roles that are not started yet.
+pub(crate) struct Fleet {
+    pub(crate) engines: Engines,
+    /// Readers, mergers, servers.
+    pub(crate) roles: Vec<OnAir>,
+    pub(crate) config: PathBuf,
+    pub(crate) dir: TempDir,
+}
+
+/// How many of each role.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) readers: usize,
+    pub(crate) mergers: usize,
+    pub(crate) servers: usize,
+}
+
+/// Runs a test unless this run does without one of the servers.
+pub(crate) fn run(size: Size, test: impl AsyncFnOnce(Fleet) -> Result<()>) {
+    let left_out = [
+        ("mysql-9.7", Flavor::Mysql97.is_left_out()),
+        ("kafka", Engine::Kafka.is_left_out()),
+        ("cassandra", Engine::Cassandra.is_left_out()),
+    ];
+    if let Some((name, _)) = left_out.iter().find(|(_, is_left_out)| *is_left_out) {
+        eprintln!("NOT RUN {name}: left out");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime
+        .block_on(async { test(Fleet::new(size)?).await })
+        .unwrap_or_else(|error| panic!("{error:?}"));
+}
+
+impl Engines {
+    /// All at once: each waits most of its time. All of our own, since tests kill them.
+    fn start() -> Result<Self> {
+        let (mysql, kafka, cassandra) = thread::scope(|scope| {
+            let mysql = scope.spawn(|| Server::start_own(Flavor::Mysql97, Options::default()));
+            let kafka = scope.spawn(|| Kafka::start_own(None));
+            let cassandra = scope.spawn(|| Cassandra::start_own(None));
+            (mysql.join(), kafka.join(), cassandra.join())
+        });
+        let panicked = "starting a server panicked";
+        Ok(Engines {
+            mysql: mysql.ok().context(panicked)??,
+            kafka: kafka.ok().context(panicked)??,
+            cassandra: cassandra.ok().context(panicked)??,
+        })
+    }
+}
+
+impl Fleet {
+    fn new(size: Size) -> Result<Self> {
+        let engines = Engines::start()?;
+        workload::create(&engines.mysql)?;
+        engines.mysql.create_user(
+            "onair",
+            "secret",
+            &["REPLICATION SLAVE ON *.*", "SELECT ON live.*"],
+        )?;
+        let dir = TempDir::new()?;
+        let config = dir.path().join("onair.toml");
+        fs::write(&config, configuration(&engines))?;
+        command(&["store", "init"], &config)?;
+        let mut roles = Vec::new();
+        for (role, count) in [
+            ("cdc", size.readers),
+            ("merger", size.mergers),
+            ("server", size.servers),
+        ] {
+            for number in 1..=count {
+                let name = format!("{role}-{number}");
+                roles.push(OnAir::role(role, &name, &config, dir.path(), &[])?);
+            }
+        }
+        Ok(Fleet {
+            engines,
+            roles,
+            config,
+            dir,
+        })
+    }
+
+    /// Starts every role and waits until each does its work.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        for role in &mut self.roles {
+            role.begin()?;
+        }
+        self.ready()
+    }
+
+    /// Waits until a server says that all roles of all processes are well.
+    pub(crate) fn ready(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let told = self.told();
+            match &told {
+                Ok(told) if self.is_well(told) => return Ok(()),
+                _ if Instant::now() < deadline => thread::sleep(LOOK),
+                _ => bail!("not well after {PATIENCE:?}: {told:?}\n{}", self.logs()),
+            }
+        }
+    }
+
+    /// What the first server says of everybody.
+    pub(crate) fn told(&self) -> Result<serde_json::Value> {
+        let output = Command::new(binary(Build::Engines)?)
+            .args(["status", "--json", "--server"])
+            .arg(format!("http://{}", self.address(0)))
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn is_well(&self, told: &serde_json::Value) -> bool {
+        let states = ["following", "standby", "running", "serving"];
+        let roles = told["roles"].as_array().map_or(&[][..], Vec::as_slice);
+        self.roles.iter().all(|of| {
+            roles.iter().any(|role| {
+                role["process"] == of.name()
+                    && role["state"].as_str().is_some_and(|state| states.contains(&state))
+            })
+        })
+    }
+
+    /// Where each server listens.
+    pub(crate) fn addresses(&self) -> Vec<&str> {
+        let servers = self.roles.iter().filter(|role| role.name().starts_with("server"));
+        servers.map(OnAir::address).collect()
+    }
+
+    fn address(&self, number: usize) -> &str {
+        self.addresses()[number]
+    }
+
+    pub(crate) fn role(&mut self, name: &str) -> Result<&mut OnAir> {
+        let mut roles = self.roles.iter_mut();
+        roles
+            .find(|role| role.name() == name)
+            .with_context(|| format!("there is no {name}"))
+    }
+
+    /// The server's whole GTID set.
+    pub(crate) fn executed(&self) -> Result<String> {
+        let set = self
+            .engines
+            .mysql
+            .sql("SELECT REPLACE(@@gtid_executed, '\n', '')")?;
+        Ok(set.trim().replace("\\n", ""))
+    }
+
+    /// The ends of all logs.
+    pub(crate) fn logs(&self) -> String {
+        let logs = self
+            .roles
+            .iter()
+            .map(|role| format!("--- {}\n{}", role.name(), role.log_tail()));
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The oracle's account of everything.
+    pub(crate) fn binlog(&self) -> Result<PathBuf> {
+        let path = self.dir.path().join("binlog.txt");
+        self.engines.mysql.write_binlog_text(&path)?;
+        Ok(path)
+    }
+}
+
+/// Runs a verb to its end; its output.
+pub(crate) fn command(words: &[&str], config: &Path) -> Result<String> {
+    let output = Command::new(binary(Build::Engines)?)
+        .args(words)
+        .arg("--config")
+        .arg(config)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "onair {}: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn configuration(engines: &Engines) -> String {
+    format!(
+        r#"
+[source]
+url = "{}"
+[[feed]]
+name = "room"
+table = "live.room"
+live_when = "live_status = 1"
+columns = ["uid", "area_id", "title", "live_time"]
+buckets = 8
+[log.kafka]
+brokers = "{}"
+replication_factor = 1
+min_insync_replicas = 1
+[store.scylla]
+nodes = ["{}"]
+replication = ["1"]
+"#,
+        engines.mysql.url("onair:secret", ""),
+        engines.kafka.brokers(),
+        engines.cassandra.address(),
+    )
+}
