@@ -1,6 +1,6 @@
 //! Every error text of the merger, with what it means.
 
-use onair_log::LogError;
+use onair_log::{LogError, Partition};
 use onair_model::Bucket;
 use onair_store::StoreError;
 use onair_store::head::LoadError;

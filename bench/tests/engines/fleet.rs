@@ -29,7 +29,6 @@ pub(crate) struct Fleet {
     pub(crate) engines: Engines,
     /// Readers, mergers, servers.
     pub(crate) roles: Vec<OnAir>,
-    pub(crate) config: PathBuf,
     pub(crate) dir: TempDir,
 }
 
@@ -107,7 +106,6 @@ impl Fleet {
         Ok(Fleet {
             engines,
             roles,
-            config,
             dir,
         })
     }
@@ -120,13 +118,14 @@ impl Fleet {
         self.ready()
     }
 
-    /// Waits until a server says that all roles of all processes are well.
+    /// Waits until a server has heard from now on that all roles of all processes are well, one of the readers following.
     pub(crate) fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let now = jiff::Timestamp::now();
         loop {
             let told = self.told();
             match &told {
-                Ok(told) if self.is_well(told) => return Ok(()),
+                Ok(told) if self.is_well(told, now) => return Ok(()),
                 _ if Instant::now() < deadline => thread::sleep(LOOK),
                 _ => bail!("not well after {PATIENCE:?}: {told:?}\n{}", self.logs()),
             }
@@ -147,15 +146,23 @@ impl Fleet {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    fn is_well(&self, told: &serde_json::Value) -> bool {
+    fn is_well(&self, told: &serde_json::Value, since: jiff::Timestamp) -> bool {
         let states = ["following", "standby", "running", "serving"];
         let roles = told["roles"].as_array().map_or(&[][..], Vec::as_slice);
-        self.roles.iter().all(|of| {
-            roles.iter().any(|role| {
-                role["process"] == of.name()
-                    && role["state"].as_str().is_some_and(|state| states.contains(&state))
-            })
-        })
+        let is_new = |role: &&serde_json::Value| {
+            let at = role["at"].as_str().and_then(|at| at.parse().ok());
+            at.is_some_and(|at: jiff::Timestamp| at >= since)
+        };
+        let state = |of: &OnAir| {
+            let role = roles.iter().filter(is_new).find(|role| role["process"] == of.name());
+            role.and_then(|role| role["state"].as_str())
+        };
+        let told: Vec<Option<&str>> = self.roles.iter().map(state).collect();
+        let following = told.iter().filter(|state| **state == Some("following"));
+        following.count() == 1
+            && told
+                .iter()
+                .all(|state| state.is_some_and(|state| states.contains(&state)))
     }
 
     /// Where each server listens.
