@@ -5,11 +5,12 @@ use onair_proto::v1::record::Body;
 use onair_proto::v1::subscribe_response::Message as Response;
 use onair_proto::v1::{
     BasePart, BucketCheckpoint, BucketStatus, Carry, Checkpoint, Chunk, Columns, Commit, Commits,
-    Cut, CutsHead, DeltaPart, EpochState, Event, FeedCheckpoint, FeedSchema, FeedStatus, Field,
-    Fingerprint, Frame, GetRequest, GetResponse, GoAway, Have, Head, HistoryEntry, Lease, NotYet,
-    Progress, Proven, Record, Replace, ReplaceRequest, RoleStatus, Schema, SchemaRequest,
+    Cut, CutsHead, DeltaPart, Difference, Drift, EpochState, Event, FeedCheckpoint, FeedSchema,
+    FeedStatus, Field, Fingerprint, Frame, GetRequest, GetResponse, GoAway, Have, Head,
+    HistoryEntry, Lease, MoveRunRequest, NotYet, Progress, Proven, ReconcileRequest, Record,
+    Replace, ReplaceRequest, RoleStatus, Run, RunsRequest, RunsResponse, Schema, SchemaRequest,
     SchemaResponse, Seal, SegmentRef, Start, StatusRequest, StatusResponse, SubscribeRequest,
-    SubscribeResponse, Superseded, Touched, event, history_entry, start,
+    SubscribeResponse, Superseded, Touched, difference, event, history_entry, run, start,
 };
 
 /// Whether bytes decode to the value.
@@ -233,7 +234,79 @@ fn live() -> Vec<Example> {
         example("FeedStatus", feed_status()),
         example("BucketStatus", bucket_status()),
         example("RoleStatus", role_status()),
+        example(
+            "ReconcileRequest",
+            ReconcileRequest {
+                feed: "room".to_owned(),
+                dry_run: true,
+                rate_max: 50_000,
+            },
+        ),
+        example(
+            "RunsRequest",
+            RunsRequest {
+                feed: "room".to_owned(),
+                id: "1qk3f97c".to_owned(),
+            },
+        ),
+        example("RunsResponse", RunsResponse { runs: vec![run()] }),
+        example(
+            "MoveRunRequest",
+            MoveRunRequest {
+                feed: "room".to_owned(),
+                id: "1qk3f97c".to_owned(),
+                wish: run::Wish::Approve as i32,
+            },
+        ),
+        example("Run", run()),
+        example("Drift", drift()),
+        example("Difference", difference()),
     ]
+}
+
+fn run() -> Run {
+    Run {
+        id: "1qk3f97c".to_owned(),
+        feed: "room".to_owned(),
+        origin: run::Origin::Merger as i32,
+        dry_run: true,
+        rate_max: 50_000,
+        state: run::State::Held as i32,
+        wish: run::Wish::Pause as i32,
+        asked: 1_760_000_000_000_001,
+        started: 1_760_000_000_000_002,
+        ended: 1_760_000_000_000_003,
+        reader: "db-host:4711".to_owned(),
+        begun: 2,
+        rows_expected: 98_214,
+        rows_scanned: 98_100,
+        database_ms: 731,
+        database_bytes: 5_120_000,
+        compared: version(57),
+        drift_before: 3,
+        drift_after: 1,
+        drift: Some(drift()),
+        proven: Some(proven()),
+        detail: "a scan leaves 8 of 98214 rows".to_owned(),
+    }
+}
+
+fn drift() -> Drift {
+    Drift {
+        missing: 11,
+        extra: 12,
+        stale: 13,
+        examples: vec![difference()],
+    }
+}
+
+fn difference() -> Difference {
+    Difference {
+        kind: difference::Kind::Stale as i32,
+        key: bytes(8, 0x61),
+        source_row: bytes(5, 0x71),
+        held_row: bytes(6, 0x81),
+    }
 }
 
 /// Consecutive bytes from `first`.

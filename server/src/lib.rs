@@ -8,6 +8,7 @@ pub mod config;
 mod feed;
 mod refusal;
 mod ring;
+mod runs;
 mod service;
 mod state;
 mod subscribe;
@@ -195,6 +196,7 @@ impl Server {
         });
         let service = Service {
             feeds: served,
+            store: backends.store,
             settings: settings.clone(),
             drain: shutdown.clone(),
             build: backends.build,

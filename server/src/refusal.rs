@@ -32,6 +32,15 @@ pub(crate) enum Refusal {
     /// UNAVAILABLE: try again.
     #[error("feed {feed} is not bound to its table yet")]
     NotBound { feed: String },
+    /// NOT_FOUND.
+    #[error("there is no run {id:?}; `onair runs` lists those that are kept")]
+    NoRun { id: String },
+    /// INVALID_ARGUMENT.
+    #[error("two feeds have a run {id}; name it with its feed, like {feed}/{id}")]
+    TwoRuns { id: String, feed: String },
+    /// INVALID_ARGUMENT.
+    #[error("what is wished of the run is unknown: {reason}; use the release of the server")]
+    NoWish { reason: String },
     /// INTERNAL: a fault of the server.
     #[error("Subscribe is answered by another route; please report it as a fault of OnAir")]
     Misrouted,
@@ -41,13 +50,16 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
         match refusal {
-            Refusal::NoFeed { .. } | Refusal::NoView { .. } => Status::not_found(text),
+            Refusal::NoFeed { .. } | Refusal::NoView { .. } | Refusal::NoRun { .. } => {
+                Status::not_found(text)
+            }
             Refusal::TooLong { .. } | Refusal::TooManyClients { .. } => {
                 Status::resource_exhausted(text)
             }
-            Refusal::Malformed { .. } | Refusal::TooManyKeys { .. } => {
-                Status::invalid_argument(text)
-            }
+            Refusal::Malformed { .. }
+            | Refusal::TooManyKeys { .. }
+            | Refusal::TwoRuns { .. }
+            | Refusal::NoWish { .. } => Status::invalid_argument(text),
             Refusal::Compressed => Status::unimplemented(text),
             Refusal::NoCut { .. } | Refusal::NotBound { .. } => Status::unavailable(text),
             Refusal::Misrouted => Status::internal(text),

@@ -9,6 +9,7 @@ use futures_util::Stream;
 use onair_model::{GtidSet, Key};
 use onair_proto::v1::on_air_server::OnAir;
 use onair_proto::{convert, entries, v1};
+use onair_store::ShardStore;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -48,6 +49,7 @@ pub struct RoleReport {
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) feeds: Arc<BTreeMap<Arc<str>, Served>>,
+    pub(crate) store: Arc<dyn ShardStore>,
     pub(crate) settings: Settings,
     pub(crate) drain: CancellationToken,
     pub(crate) build: Arc<str>,
@@ -55,7 +57,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    fn feed(&self, name: &str) -> Result<&Served, Status> {
+    pub(crate) fn feed(&self, name: &str) -> Result<&Served, Status> {
         self.feeds.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.feeds.keys().map(|name| &**name).collect();
             let (asked, here) = (name.to_owned(), known.join(", "));
@@ -208,6 +210,31 @@ impl OnAir for Service {
             descriptor: Bytes::new(),
             proto: onair_proto::schema_text::proto(&schema),
         }))
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        self.ask_run(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn runs(
+        &self,
+        request: Request<v1::RunsRequest>,
+    ) -> Result<Response<v1::RunsResponse>, Status> {
+        self.list_runs(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn move_run(
+        &self,
+        request: Request<v1::MoveRunRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        self.wish_of_run(request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

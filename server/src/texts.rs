@@ -30,6 +30,12 @@ async fn errors() {
             "gRPC status UNAVAILABLE. The server just started, or the first scan is not done.", "Try again in a moment; `onair status` says what it waits for.";
         NotBound = says(Code::Unavailable, Refusal::NotBound { feed: "room".into() }) =>
             "gRPC status UNAVAILABLE. The reader has not looked at the table yet.", "Try again in a moment; `onair status` says what it waits for.";
+        NoRun = says(Code::NotFound, Refusal::NoRun { id: "1qk3f97c".into() }) =>
+            "gRPC status NOT_FOUND. The id is another, or the run is older than the history window.", "Use an id that `onair runs` lists.";
+        TwoRuns = says(Code::InvalidArgument, Refusal::TwoRuns { id: "1qk3f97c".into(), feed: "room".into() }) =>
+            "gRPC status INVALID_ARGUMENT. Two feeds were asked for in one second and got the same id by chance.", "Name the feed too.";
+        NoWish = says(Code::InvalidArgument, Refusal::NoWish { reason: "field wish is missing or out of range".into() }) =>
+            "gRPC status INVALID_ARGUMENT. The client is of a later release, or faulty.", "Use the messages of live.proto.";
         Misrouted = says(Code::Internal, Refusal::Misrouted) => "gRPC status INTERNAL. A fault of the server.", "Report it.";
     );
     let address = "127.0.0.1:7400".parse().expect("an address");

@@ -15,6 +15,7 @@ pub mod head;
 pub mod lease;
 pub mod redb;
 pub mod requests;
+pub mod runs;
 pub mod schema;
 #[cfg(feature = "scylla")]
 pub mod scylla;

@@ -12,6 +12,7 @@ mod lease;
 mod moves;
 mod open;
 mod power;
+mod runs;
 #[cfg(feature = "scylla")]
 mod scylla;
 mod texts;

@@ -2,6 +2,7 @@
 
 use onair_proto::convert::ConvertError;
 use onair_store::head::LoadError;
+use onair_store::runs::{RunError, State};
 use onair_store::{SegmentId, StoreError};
 use onair_xtask::{error_texts, texts::Texts};
 
@@ -61,6 +62,21 @@ fn errors() {
             source: std::io::Error::other("Unknown frame descriptor"),
         } => "A segment's compressed bytes are not what was written.",
             "Nothing at once: the reader states the bucket again. Check the disk.";
+    );
+    let feed = || "room".into();
+    error_texts!(texts, RunError:
+        TooMany = RunError::TooMany { feed: feed(), standing: 8 } =>
+            "More runs were asked for than the reader has come to.", "Wait, or cancel those that nobody needs.";
+        Unknown = RunError::Unknown { feed: feed(), id: "1qk3f97c".into() } =>
+            "The id is another, or the run is older than the history window.", "Use an id that is listed.";
+        NotNow = RunError::NotNow {
+            feed: feed(),
+            id: "1qk3f97c".into(),
+            state: State::Running,
+            wished: "approved",
+            remedy: "only what the guard holds needs an approval",
+        } => "What is wished of a run does not fit the state that it is in.", "As the text says.";
+        Store = RunError::Store(missing()) => "The store did not give or take the run's row.", "As for the store's own text.";
     );
     texts.check(env!("CARGO_MANIFEST_DIR"));
 }

@@ -330,6 +330,8 @@ impl Loading {
                 format!("server.listen: {listen:?} has no port: write it like {LISTEN}"),
             );
         }
+        // One window for all that is kept of the past.
+        self.config.reader.history_window = self.config.merger.history_window;
         if self.errors.is_empty() {
             Ok(Loaded {
                 config: self.config,

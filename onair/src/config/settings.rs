@@ -128,7 +128,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(share "server.fanout_share", c => c.server.fanout_share, "Largest share of the processors that fan-out may take; frames are spaced accordingly."),
     setting!(duration "reader.flush_interval", c => c.reader.flush_interval, "Least time between the beginnings of two flushes."),
     setting!(interval "reader.full_cut_every", c => c.reader.full_cut_every, "How often age is attested and a full cut written."),
-    setting!(period "reader.scan_period", c => c.reader.scan_period, "Time between two reconciliation scans."),
+    setting!(period "reader.scan_period", c => c.reader.scan_period, "Time between two scheduled reconciliation runs of a feed, give or take a tenth."),
     setting!(count "reader.scan_parallel", c => c.reader.scan.parallel, "Connections of a scan at once."),
     setting!(limit "reader.scan_rate_max", c => c.reader.scan.max_rate, "Rows a second of a scan at most."),
     setting!(share "reader.guard_bucket_share_max", c => c.reader.guard.bucket_share_max, "Largest share of a bucket that a scan may take away before it is held."),
@@ -143,7 +143,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(count "merger.deltas_max", c => c.merger.deltas_max, "A head with this many deltas gets them merged into one."),
     setting!(share "merger.delta_share_max", c => c.merger.delta_share_max, "A base is written anew when its deltas have more than this share of its bytes."),
     setting!(duration "merger.claim_patience", c => c.merger.claim_patience, "How long a bucket may lack data known to exist before the reader is asked to state it again."),
-    setting!(duration "merger.history_window", c => c.merger.history_window, "How long superseded segments are kept for reads of the past."),
+    setting!(duration "merger.history_window", c => c.merger.history_window, "How long superseded segments are kept for reads of the past, and reconciliation runs that are over."),
     setting!(interval "merger.history_every", c => c.merger.history_every, "How often a full cut is entered in the history index."),
     setting!(bytes "log.memory.capacity", c => c.log_bytes, "Memory of the log, a feed."),
     choice(

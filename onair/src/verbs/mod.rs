@@ -1,10 +1,13 @@
 //! One file a verb.
 
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod get;
+pub(crate) mod reconcile;
 mod resume;
+pub(crate) mod runs;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod up;

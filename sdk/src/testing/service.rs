@@ -71,4 +71,22 @@ impl OnAir for Service {
     ) -> Result<Response<v1::SchemaResponse>, Status> {
         Err(Status::unimplemented("the fake server only streams"))
     }
+
+    async fn reconcile(
+        &self,
+        _: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
+
+    async fn runs(
+        &self,
+        _: Request<v1::RunsRequest>,
+    ) -> Result<Response<v1::RunsResponse>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
+
+    async fn move_run(&self, _: Request<v1::MoveRunRequest>) -> Result<Response<v1::Run>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
 }
