@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 mod feed;
+mod past;
 mod refusal;
 mod ring;
 mod service;
@@ -32,6 +33,7 @@ use tonic_health::server::HealthReporter;
 
 pub use crate::config::{FeedLayout, Settings};
 use crate::feed::Worker;
+use crate::past::Archive;
 use crate::ring::Ring;
 pub use crate::service::{RoleReport, Roles};
 use crate::service::{Served, Service};
@@ -126,6 +128,7 @@ impl Server {
                 (
                     Arc::clone(&feed.name),
                     Served {
+                        buckets: feed.buckets,
                         ring,
                         state: Arc::new(FeedState::new()),
                     },
@@ -199,6 +202,7 @@ impl Server {
             drain: shutdown.clone(),
             build: backends.build,
             roles: backends.roles,
+            archive: Archive::new(backends.lineage, backends.store, shutdown.clone()),
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(onair_proto::DESCRIPTOR)
