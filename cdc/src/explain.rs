@@ -2,15 +2,14 @@
 //! store, as they were at the versions at which digests differed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use onair_model::assembly::apply;
 use onair_model::{Bucket, Key, Row, Rows, Version};
-use onair_store::head::{Head, LoadError, load_bucket};
+use onair_store::ShardStore;
+use onair_store::past::{self, PastError};
 use onair_store::runs::{Difference, Drift, Sides};
-use onair_store::{CellKey, ShardStore};
 use tokio::time::{sleep, timeout};
 
 /// How long the merger gets to bring the store to the version compared, and the store to give the rows.
@@ -41,59 +40,50 @@ pub(crate) async fn explain(
     feed: Arc<str>,
     apart: Vec<Apart>,
 ) -> Result<Drift, String> {
+    let last = Mutex::new(None);
     let compare = async {
         let mut found = Found::default();
         for Apart { bucket, d, rows } in apart {
-            let held = held(&*store, &feed, bucket, d).await?;
-            let held = held.ok_or_else(|| Unknown::Past(bucket))?;
+            let held = held(&*store, &feed, (bucket, d), &last).await?;
             found.bucket(&held, rows);
         }
-        Ok::<_, Unknown>(found.report())
+        Ok::<_, PastError>(found.report())
     };
-    let unknown = |why: &str| format!("which rows differ could not be found out: {why}");
-    match timeout(PATIENCE, compare).await {
-        Ok(Ok(drift)) => Ok(drift),
-        Ok(Err(error)) => Err(unknown(&error.to_string())),
-        Err(_) => Err(unknown(&format!(
-            "the store did not have the version compared within {} s; is a merger running?",
-            PATIENCE.as_secs()
-        ))),
-    }
+    let why = match timeout(PATIENCE, compare).await {
+        Ok(Ok(drift)) => return Ok(drift),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let last = last.map_or_else(String::new, |error: PastError| format!("{error}; "));
+            let seconds = PATIENCE.as_secs();
+            format!("{last}{seconds} s were not enough for it; is a merger running?")
+        }
+    };
+    Err(format!("which rows differ could not be found out: {why}"))
 }
 
-/// The feed's rows of a bucket at its data version `d`, once the merger has come to it.
+/// The feed's rows of a bucket at its data version, once the merger has brought the store to it. Why they are not there
+/// yet is left in `last`.
 async fn held(
     store: &dyn ShardStore,
     feed: &Arc<str>,
-    bucket: Bucket,
-    d: Version,
-) -> Result<Option<Rows<Row>>, LoadError> {
-    let key = CellKey::Head(Arc::clone(feed), bucket);
-    let head = loop {
-        let head = store.cell(&key).await?;
-        let head = head.map(|cell| Head::from_bytes(feed, &cell.value));
-        match head.transpose()? {
-            Some(head) if head.state.d >= d => break head,
-            _ => sleep(LOOKS).await,
+    (bucket, d): (Bucket, Version),
+    last: &Mutex<Option<PastError>>,
+) -> Result<Rows<Row>, PastError> {
+    loop {
+        match past::bucket_at(store, feed, bucket, d).await {
+            Ok(content) => return Ok(content.rows),
+            Err(
+                error @ (PastError::Ahead { .. }
+                | PastError::Nothing { .. }
+                | PastError::Unstated { .. }),
+            ) => {
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                sleep(LOOKS).await;
+            }
+            Err(error) => return Err(error),
         }
-    };
-    let loaded = load_bucket(store, feed, &head).await?;
-    if loaded.base_d > d {
-        return Ok(None);
     }
-    let mut rows = loaded.base;
-    for commit in loaded.commits.iter().filter(|commit| commit.version <= d) {
-        apply(&mut rows, &commit.events);
-    }
-    Ok(Some(rows))
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Unknown {
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error("bucket {0} has gone beyond the version compared")]
-    Past(Bucket),
 }
 
 /// What differs, as far as it is compared.

@@ -17,7 +17,7 @@ use onair_store::epoch::{self, Burned};
 use onair_store::head::Head;
 use onair_store::lease::{HeldLease, Standby, Step};
 use onair_store::schema::FeedSchema;
-use onair_store::{CellKey, ShardStore, StoreError, columns, schema};
+use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, columns, index, schema};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -588,6 +588,15 @@ impl Reader {
         };
         if held.as_ref().is_some_and(same) {
             return Ok(());
+        }
+        if let Some(held) = &held {
+            // Rows of its epochs can be read for a while. A line too many says nothing wrong.
+            let line = HistoryLine {
+                at: clock::unix_micros(),
+                id: random_id(),
+                value: index::Entry::Schema(held.value.clone()).to_bytes(),
+            };
+            self.store.write_history(&feed.config.name, line).await?;
         }
         let key = CellKey::Schema(Arc::clone(&feed.config.name));
         let expect = held.map(|held| held.token);

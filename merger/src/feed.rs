@@ -6,7 +6,7 @@ use std::sync::Arc;
 use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, Payload};
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
-use onair_model::{Bucket, CutRecord, Lineage};
+use onair_model::{Body, Bucket, CutRecord, Lineage, Version};
 use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError};
@@ -61,6 +61,8 @@ struct Run {
     cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
+    /// The cut entered in the history last.
+    entered: Option<Version>,
     clean_at: Instant,
 }
 
@@ -70,6 +72,16 @@ impl Run {
         let held = self.cuts.as_ref().map(|(_, held)| held.cut.epoch());
         let newest = self.waiting.back().map(|(cut, _)| cut.epoch());
         newest.is_some() && newest != held
+    }
+}
+
+/// Whether an entry may put aside content of which not all is in the store.
+fn states_anew(run: &Run, entry: &Entry) -> bool {
+    match (&entry.partition, &entry.payload) {
+        (Partition::Bucket(bucket), Payload::Record(record)) => {
+            !matches!(record.body, Body::Commits { .. }) && run.shards[bucket.index()].is_dirty()
+        }
+        _ => false,
     }
 }
 
@@ -114,6 +126,10 @@ impl FeedMerger {
                 }
                 entries = run.follower.next() => {
                     for entry in entries? {
+                        if states_anew(&run, &entry) {
+                            // What came before stays in the history.
+                            self.fold_all(&mut run).await?;
+                        }
                         self.take(&mut run, entry);
                     }
                     for bucket in self.feed.buckets.all() {
@@ -190,6 +206,7 @@ impl FeedMerger {
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
+            entered: None,
             clean_at: Instant::now(),
         })
     }
@@ -411,13 +428,17 @@ impl FeedMerger {
         let due = run
             .history_at
             .is_none_or(|at| at.elapsed() >= self.settings.history_every);
-        let new_epoch = run
-            .cuts
-            .as_ref()
-            .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
-        if due || new_epoch {
+        let last = (run.cuts.as_ref()).filter(|(_, held)| held.cut.epoch() != next.cut.epoch());
+        if let Some((_, last)) = last
+            && run.entered != Some(last.cut.version)
+        {
+            // The last of its epoch: what was shown until now.
+            self.history().cut(&last.cut).await?;
+        }
+        if due || last.is_some() || run.cuts.is_none() {
             run.history_at = Some(Instant::now());
             self.history().cut(&next.cut).await?;
+            run.entered = Some(next.cut.version);
         }
         run.cuts = Some((token, next));
         Ok(())

@@ -5,12 +5,14 @@ use onair_proto::v1::record::Body;
 use onair_proto::v1::subscribe_response::Message as Response;
 use onair_proto::v1::{
     BasePart, BucketCheckpoint, BucketStatus, Carry, Checkpoint, Chunk, Columns, Commit, Commits,
-    Cut, CutsHead, DeltaPart, Difference, Drift, EpochState, Event, FeedCheckpoint, FeedSchema,
-    FeedStatus, Field, Fingerprint, Frame, GetRequest, GetResponse, GoAway, Have, Head,
-    HistoryEntry, Lease, MoveRunRequest, NotYet, Progress, Proven, ReconcileRequest, Record,
-    Replace, ReplaceRequest, RoleStatus, Run, RunsRequest, RunsResponse, Schema, SchemaRequest,
-    SchemaResponse, Seal, SegmentRef, Start, StatusRequest, StatusResponse, SubscribeRequest,
-    SubscribeResponse, Superseded, Touched, difference, event, history_entry, run, start,
+    Cut, CutsHead, DeltaPart, Difference, Drift, EpochState, Event, ExplainRequest,
+    ExplainResponse, FeedCheckpoint, FeedSchema, FeedStatus, Field, Fingerprint, Frame, GetRequest,
+    GetResponse, GoAway, Have, Head, HistoryEntry, KeyHistoryRequest, KeyStep, Lease,
+    MoveRunRequest, NotYet, PastRequest, Progress, Proven, ReconcileRequest, Record, Replace,
+    ReplaceRequest, RoleStatus, Run, RunsRequest, RunsResponse, Schema, SchemaRequest,
+    SchemaResponse, Seal, SegmentRef, Stage, Start, StatusRequest, StatusResponse,
+    SubscribeRequest, SubscribeResponse, Superseded, Touched, difference, event, history_entry,
+    key_step, past_request, run, start,
 };
 
 /// Whether bytes decode to the value.
@@ -140,6 +142,13 @@ fn store() -> Vec<Example> {
             "HistoryEntry: superseded",
             history(history_entry::Entry::Superseded(superseded())),
         ),
+        example(
+            "HistoryEntry: schema",
+            history(history_entry::Entry::Schema(FeedSchema {
+                since: 12,
+                schema: Some(schema()),
+            })),
+        ),
         example("Superseded", superseded()),
     ]
 }
@@ -235,6 +244,54 @@ fn live() -> Vec<Example> {
         example("BucketStatus", bucket_status()),
         example("RoleStatus", role_status()),
         example(
+            "PastRequest: version",
+            past(past_request::Moment::Version(version(44))),
+        ),
+        example(
+            "PastRequest: time",
+            past(past_request::Moment::Time(1_760_000_000_000_004)),
+        ),
+        example(
+            "KeyHistoryRequest",
+            KeyHistoryRequest {
+                feed: "room".to_owned(),
+                key: bytes(8, 0x22),
+                from: Some(-2),
+                to: Some(1_760_000_000_000_005),
+            },
+        ),
+        example(
+            "KeyStep: binlog",
+            key_step(event::Kind::On, key_step::Cause::Binlog),
+        ),
+        example(
+            "KeyStep: replace",
+            key_step(event::Kind::Change, key_step::Cause::Replace),
+        ),
+        example(
+            "KeyStep: epoch",
+            key_step(event::Kind::Off, key_step::Cause::Epoch),
+        ),
+        example(
+            "KeyStep: kept",
+            key_step(event::Kind::On, key_step::Cause::Kept),
+        ),
+        example(
+            "ExplainRequest",
+            ExplainRequest {
+                feed: "room".to_owned(),
+                key: bytes(8, 0x23),
+            },
+        ),
+        example(
+            "ExplainResponse",
+            ExplainResponse {
+                bucket: 9,
+                stages: vec![stage()],
+            },
+        ),
+        example("Stage", stage()),
+        example(
             "ReconcileRequest",
             ReconcileRequest {
                 feed: "room".to_owned(),
@@ -262,6 +319,40 @@ fn live() -> Vec<Example> {
         example("Drift", drift()),
         example("Difference", difference()),
     ]
+}
+
+fn past(moment: past_request::Moment) -> PastRequest {
+    PastRequest {
+        feed: "room".to_owned(),
+        moment: Some(moment),
+    }
+}
+
+fn key_step(kind: event::Kind, cause: key_step::Cause) -> KeyStep {
+    KeyStep {
+        kind: kind.into(),
+        version: version(45),
+        commit_time: 1_760_000_000_000_006,
+        gtid: "0-1-45".to_owned(),
+        row: bytes(5, 0x24),
+        cause: cause.into(),
+        schema: Some(schema()),
+    }
+}
+
+fn stage() -> Stage {
+    Stage {
+        name: "store".to_owned(),
+        known: true,
+        row: Some(bytes(5, 0x25)),
+        version: version(47),
+        since: version(46),
+        gtid: "0-1-46".to_owned(),
+        commit_time: 1_760_000_000_000_007,
+        place: "base 01 at 3-46".to_owned(),
+        source_time: 1_760_000_000_000_008,
+        executed: "0-1-47".to_owned(),
+    }
 }
 
 fn run() -> Run {
@@ -477,8 +568,8 @@ fn fingerprint() -> Fingerprint {
 fn superseded() -> Superseded {
     Superseded {
         bucket: 14,
-        segment: Some(segment(6)),
-        base: true,
+        bases: vec![segment(6)],
+        deltas: vec![segment(7), segment(8)],
     }
 }
 

@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 mod feed;
+mod past;
 mod refusal;
 mod ring;
 mod runs;
@@ -33,6 +34,7 @@ use tonic_health::server::HealthReporter;
 
 pub use crate::config::{FeedLayout, Settings};
 use crate::feed::Worker;
+use crate::past::Archive;
 use crate::ring::Ring;
 pub use crate::service::{RoleReport, Roles};
 use crate::service::{Served, Service};
@@ -127,6 +129,7 @@ impl Server {
                 (
                     Arc::clone(&feed.name),
                     Served {
+                        buckets: feed.buckets,
                         ring,
                         state: Arc::new(FeedState::new()),
                     },
@@ -196,11 +199,12 @@ impl Server {
         });
         let service = Service {
             feeds: served,
-            store: backends.store,
+            store: Arc::clone(&backends.store),
             settings: settings.clone(),
             drain: shutdown.clone(),
             build: backends.build,
             roles: backends.roles,
+            archive: Archive::new(backends.lineage, backends.store, shutdown.clone()),
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(onair_proto::DESCRIPTOR)

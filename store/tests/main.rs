@@ -11,6 +11,7 @@ mod disk;
 mod lease;
 mod moves;
 mod open;
+mod past;
 mod power;
 mod runs;
 #[cfg(feature = "scylla")]

@@ -72,6 +72,24 @@ impl OnAir for Service {
         Err(Status::unimplemented("the fake server only streams"))
     }
 
+    type PastStream = BoxStream<v1::SubscribeResponse>;
+
+    async fn past(
+        &self,
+        _: Request<v1::PastRequest>,
+    ) -> Result<Response<Self::PastStream>, Status> {
+        Err(Status::unimplemented("the fake server has no past"))
+    }
+
+    type KeyHistoryStream = BoxStream<v1::KeyStep>;
+
+    async fn key_history(
+        &self,
+        _: Request<v1::KeyHistoryRequest>,
+    ) -> Result<Response<Self::KeyHistoryStream>, Status> {
+        Err(Status::unimplemented("the fake server has no past"))
+    }
+
     async fn reconcile(
         &self,
         _: Request<v1::ReconcileRequest>,
