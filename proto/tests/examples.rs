@@ -306,18 +306,27 @@ fn live() -> Vec<Example> {
                 id: "1qk3f97c".to_owned(),
             },
         ),
-        example("RunsResponse", RunsResponse { runs: vec![run()] }),
         example(
-            "MoveRunRequest",
-            MoveRunRequest {
-                feed: "room".to_owned(),
-                id: "1qk3f97c".to_owned(),
-                wish: run::Wish::Approve as i32,
+            "RunsResponse",
+            RunsResponse {
+                runs: vec![run(run::State::Held)],
             },
         ),
-        example("Run", run()),
+        example("MoveRunRequest: pause", move_run(run::Wish::Pause)),
+        example("MoveRunRequest: resume", move_run(run::Wish::Resume)),
+        example("MoveRunRequest: cancel", move_run(run::Wish::Cancel)),
+        example("MoveRunRequest: approve", move_run(run::Wish::Approve)),
+        example("Run: asked", run(run::State::Asked)),
+        example("Run: running", run(run::State::Running)),
+        example("Run: paused", run(run::State::Paused)),
+        example("Run: held", run(run::State::Held)),
+        example("Run: done", run(run::State::Done)),
+        example("Run: cancelled", run(run::State::Cancelled)),
+        example("Run: failed", run(run::State::Failed)),
         example("Drift", drift()),
-        example("Difference", difference()),
+        example("Difference: missing", difference(difference::Kind::Missing)),
+        example("Difference: extra", difference(difference::Kind::Extra)),
+        example("Difference: stale", difference(difference::Kind::Stale)),
     ]
 }
 
@@ -355,15 +364,33 @@ fn stage() -> Stage {
     }
 }
 
-fn run() -> Run {
+fn move_run(wish: run::Wish) -> MoveRunRequest {
+    MoveRunRequest {
+        feed: "room".to_owned(),
+        id: "1qk3f97c".to_owned(),
+        wish: wish as i32,
+    }
+}
+
+/// Of each state, with origins and wishes in turn.
+fn run(state: run::State) -> Run {
+    use run::{Origin, Wish};
+    let turn = state as usize % 4;
+    let origins = [
+        Origin::Operator,
+        Origin::Schedule,
+        Origin::Epoch,
+        Origin::Merger,
+    ];
+    let wishes = [Wish::Pause, Wish::Resume, Wish::Cancel, Wish::Approve];
     Run {
         id: "1qk3f97c".to_owned(),
         feed: "room".to_owned(),
-        origin: run::Origin::Merger as i32,
+        origin: origins[turn] as i32,
         dry_run: true,
         rate_max: 50_000,
-        state: run::State::Held as i32,
-        wish: run::Wish::Pause as i32,
+        state: state as i32,
+        wish: wishes[turn] as i32,
         asked: 1_760_000_000_000_001,
         started: 1_760_000_000_000_002,
         ended: 1_760_000_000_000_003,
@@ -387,13 +414,13 @@ fn drift() -> Drift {
         missing: 11,
         extra: 12,
         stale: 13,
-        examples: vec![difference()],
+        examples: vec![difference(difference::Kind::Stale)],
     }
 }
 
-fn difference() -> Difference {
+fn difference(kind: difference::Kind) -> Difference {
     Difference {
-        kind: difference::Kind::Stale as i32,
+        kind: kind as i32,
         key: bytes(8, 0x61),
         source_row: bytes(5, 0x71),
         held_row: bytes(6, 0x81),
