@@ -300,7 +300,7 @@ impl Reader {
                     store: &self.store,
                     status: &self.status,
                 };
-                Steady::new(resources, begun, lease).run(shutdown).await
+                Box::pin(Steady::new(resources, begun, lease).run(shutdown)).await
             }
             Err(ended) => ended,
         }

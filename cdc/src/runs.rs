@@ -49,11 +49,11 @@ pub(crate) enum Brought {
     /// Nothing that concerns us.
     Nothing,
     /// Our run as it stands, with what is wished.
-    Ours(Held<Run>),
+    Ours(Box<Held<Run>>),
     /// Our run is over or another's.
     TakenAway,
     /// A run that is ours from now on.
-    Taken(Held<Run>),
+    Taken(Box<Held<Run>>),
 }
 
 pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brought, Ended> {
@@ -83,13 +83,13 @@ pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brough
         let ours = all
             .into_iter()
             .find(|held| held.value.feed == *feed && held.value.id == *id);
-        return Ok(ours.map_or(Brought::TakenAway, Brought::Ours));
+        return Ok(ours.map_or(Brought::TakenAway, |ours| Brought::Ours(Box::new(ours))));
     }
     if errand.is_idle {
         all.sort_by(|a, b| a.value.id.cmp(&b.value.id));
         for held in all {
             if let Some(taken) = take(store, held, &errand.reader).await? {
-                return Ok(Brought::Taken(taken));
+                return Ok(Brought::Taken(Box::new(taken)));
             }
         }
     }
@@ -131,10 +131,8 @@ fn next(run: &Run) -> Next {
             _ => Next::Leave,
         };
     }
-    let why = match run.detail.strip_prefix(INTERRUPTED) {
-        Some(reason) => reason,
-        None => "the reader was restarted",
-    };
+    let interrupted = run.detail.strip_prefix(INTERRUPTED);
+    let why = interrupted.unwrap_or("the reader was restarted");
     match (run.state, run.wish) {
         (_, Some(Wish::Cancel)) => Next::End(State::Cancelled, String::new()),
         (State::Held, _) if run.origin == Origin::Epoch => {

@@ -72,6 +72,16 @@ pub struct Control {
     pub gate: Gate,
 }
 
+impl Default for Control {
+    /// Of a scan that nobody looks at or holds.
+    fn default() -> Self {
+        Control {
+            progress: Arc::default(),
+            gate: Gate::always_open(),
+        }
+    }
+}
+
 /// Reads all live rows of a feed. `delivered` is what the stream had delivered when the scan was asked for.
 pub async fn scan(
     source: &dyn Source,

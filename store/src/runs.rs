@@ -468,7 +468,7 @@ pub async fn take(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saved {
     /// It stands there, with the wish that operators have meanwhile.
-    Yes(Held<Run>),
+    Yes(Box<Held<Run>>),
     /// The run is over, gone, or another reader's.
     TakenAway,
 }
@@ -483,7 +483,9 @@ pub async fn save(
     let mut expect = held;
     for _ in 0..ATTEMPTS_MAX {
         match write(store, &run, expect).await? {
-            Moved::Won(token) => return Ok(Saved::Yes(Held { token, value: run })),
+            Moved::Won(token) => {
+                return Ok(Saved::Yes(Box::new(Held { token, value: run })));
+            }
             Moved::Lost(None) => return Ok(Saved::TakenAway),
             Moved::Lost(Some(cell)) => {
                 let key = CellKey::Run(Arc::clone(&run.feed), Arc::clone(&run.id));

@@ -5,13 +5,12 @@ mod sides;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use onair_cdc::bind::{FieldNumbers, bind};
 use onair_cdc::feed::Feed as Bound;
 use onair_cdc::scan::{self, Control, Scan};
-use onair_cdc::source::{Gate, Source};
+use onair_cdc::source::Source;
 use onair_sdk::{Changes, Feed, Key, Raw, Schema, Snapshot, Step, raw};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
@@ -104,10 +103,7 @@ impl Poller {
 
     /// The keys that are live now.
     async fn poll(&mut self) -> Result<BTreeSet<Key>, Failure> {
-        let control = Control {
-            progress: Arc::new(AtomicU64::new(0)),
-            gate: Gate::always_open(),
-        };
+        let control = Control::default();
         let failed = |error: &onair_cdc::source::SourceError| source::failed(&self.name, error);
         let delivered = self
             .source
