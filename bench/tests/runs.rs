@@ -1,6 +1,6 @@
 //! Reconciliation runs with every role: what was changed behind the reader's back is told row by row, and mended.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -227,6 +227,72 @@ async fn behind_its_back(world: World) -> Result<()> {
     );
     ensure!(run["database_bytes"].as_u64() > Some(0), "{run}");
     world.equal().await
+}
+
+#[test]
+fn polling_is_compared_with_the_feed_on_mysql_9_7() {
+    world::run(Flavor::Mysql97, Build::Plain, compared);
+}
+
+async fn compared(world: World) -> Result<()> {
+    let set =
+        |id: u64, live: u8| format!("UPDATE live.room SET live_status = {live} WHERE id = {id}; ");
+    // 1 and 2 are off air, 3 is on.
+    let came_and_went = || {
+        std::thread::sleep(Duration::from_secs(1));
+        let script = format!("{}{}{}{}", set(1, 1), set(2, 1), set(2, 0), set(3, 0));
+        world.server.sql(&script)
+    };
+    let run = compare(&world, came_and_went, 0)?;
+    let side = |side: &Value| {
+        let of = |what: &str| side[what].as_u64();
+        (of("opens"), of("closes"), of("only"))
+    };
+    ensure!(side(&run["old"]) == (Some(1), Some(1), Some(0)), "{run}");
+    ensure!(side(&run["new"]) == (Some(2), Some(2), Some(2)), "{run}");
+    ensure!(
+        run["new"]["keys"] == serde_json::json!([{"id": 2}]),
+        "{run}"
+    );
+    ensure!(run["sooner"] == 2 && run["later"] == 0, "{run}");
+    ensure!(
+        run["polls"].as_u64() > Some(2) && run["polled_rows"].as_u64() > Some(0),
+        "{run}"
+    );
+
+    // What the binlog does not tell polling alone sees.
+    let unlogged = || {
+        let script = format!("SET sql_log_bin = 0; {}", set(1, 0));
+        world.server.sql(&script)
+    };
+    let run = compare(&world, unlogged, 3)?;
+    ensure!(
+        run["old"]["keys"] == serde_json::json!([{"id": 1}]),
+        "{run}"
+    );
+    ensure!(side(&run["new"]) == (Some(0), Some(0), Some(0)), "{run}");
+    Ok(())
+}
+
+/// Compares while something is done; the exit code must be this.
+fn compare(
+    world: &World,
+    meanwhile: impl FnOnce() -> Result<String>,
+    expected: i32,
+) -> Result<Value> {
+    let url = format!("http://{}", world.onair.address());
+    let mut command = Command::new(binary(Build::Plain)?);
+    command.args(["compare", "room", "--json", "--server", &url]);
+    command.args(["--mysql", &world.server.url("onair:secret", "")]);
+    command.args(["--table", "live.room", "--live-when", "live_status = 1"]);
+    command.args(["--columns", "uid,title", "--poll", "1s", "--for", "4s"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let comparing = command.spawn()?;
+    let done = meanwhile();
+    let ended = comparing.wait_with_output()?;
+    done?;
+    ensure!(ended.status.code() == Some(expected), "{ended:?}");
+    Ok(serde_json::from_slice(&ended.stdout)?)
 }
 
 /// The last line of `onair reconcile --wait`, which must say by its exit code that something differed.

@@ -83,8 +83,10 @@ pub(super) fn compare(old: &Side, new: &Side) -> Verdict {
             let at = match shown.iter().rposition(before) {
                 Some(at) => at,
                 None if shown.is_empty() => {
-                    verdict.only_old.0 += 1;
-                    verdict.only_old.1.insert(key.clone());
+                    if time.is_some() {
+                        verdict.only_old.0 += 1;
+                        verdict.only_old.1.insert(key.clone());
+                    }
                     continue;
                 }
                 None => 0,
@@ -173,7 +175,7 @@ mod tests {
         old.looked(&keys(&[1]), &keys(&[1, 2]), at(3));
         old.would_see(&keys(&[1, 2]), &keys(&[1]));
         let verdict = compare(&old, &Side::default());
-        assert_eq!(verdict.only_old, (2, keys(&[2])));
+        assert_eq!(verdict.only_old, (1, keys(&[2])));
         assert_eq!(verdict.only_new.0, 0);
     }
 }
