@@ -154,7 +154,15 @@ impl OnAir {
     pub fn role(role: &str, name: &str, config: &Path, dir: &Path, more: &[&str]) -> Result<Self> {
         let address = format!("127.0.0.1:{}", port()?);
         let config = config.to_string_lossy();
-        let mut arguments = vec![role, "--config", &config, "--name", name, "--log-level", "info"];
+        let mut arguments = vec![
+            role,
+            "--config",
+            &config,
+            "--name",
+            name,
+            "--log-level",
+            "info",
+        ];
         arguments.push("--json");
         if role == "server" {
             arguments.extend(["--listen", &address]);

@@ -56,6 +56,7 @@ fn live<'a>(
 /// All roles in this process, and a client.
 pub(crate) struct System {
     pub(crate) observer: Observer,
+    pub(crate) store: Arc<dyn ShardStore>,
     reader: watch::Receiver<Status>,
     stop: CancellationToken,
     tasks: JoinSet<Result<()>>,
@@ -125,7 +126,7 @@ impl System {
         let backends = Backends {
             lineage,
             log,
-            store,
+            store: Arc::clone(&store),
             roles: Arc::new(Vec::new),
             build: "test".into(),
         };
@@ -148,6 +149,7 @@ impl System {
         let observer = Observer::connect(&address).await?;
         Ok(System {
             observer,
+            store,
             reader: status,
             stop,
             tasks,

@@ -1,4 +1,4 @@
-//! What the reader does in the store once a second, beside its loop: lease, checkpoint, the merger's requests.
+//! What the reader does in the store once a second, beside its loop: lease, checkpoint, the merger's requests, runs.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::feed::Feed;
 use crate::reader::Ended;
 use crate::resume::Cause;
+use crate::runs::{self, Brought, Errand};
 
 /// What is to be done.
 pub(crate) struct Chores {
@@ -26,6 +27,7 @@ pub(crate) struct Chores {
     pub(crate) checkpoint: Option<Held<Checkpoint>>,
     /// Whether requests can be answered now.
     pub(crate) asks: bool,
+    pub(crate) errand: Errand,
 }
 
 /// What was done.
@@ -34,6 +36,7 @@ pub(crate) struct Done {
     /// The checkpoint that was written.
     pub(crate) saved: Option<Held<Checkpoint>>,
     pub(crate) requests: Vec<Request>,
+    pub(crate) brought: Brought,
 }
 
 /// The merger asks for a bucket.
@@ -78,10 +81,14 @@ pub(crate) async fn run(store: Arc<dyn ShardStore>, mut chores: Chores) -> Resul
             );
         }
     }
+    // A bucket that waits goes before a run.
+    chores.errand.is_idle &= asked.is_empty();
+    let brought = runs::run(store, chores.errand).await?;
     Ok(Done {
         lease: chores.lease,
         saved,
         requests: asked,
+        brought,
     })
 }
 

@@ -25,8 +25,10 @@ pub struct Settings {
     pub flush_interval: Duration,
     /// How often age is attested and a full cut written.
     pub full_cut_every: Duration,
-    /// Time between two reconciliation scans; `None`: only when one is needed.
+    /// Time between two scheduled runs of a feed, give or take a tenth; `None`: only when one is asked for.
     pub scan_period: Option<Duration>,
+    /// How long runs that are over are kept.
+    pub history_window: Duration,
     /// How a scan reads.
     pub scan: scan::Settings,
     /// What a scan may take away.
@@ -49,6 +51,7 @@ impl Default for Settings {
             flush_interval: Duration::from_millis(1),
             full_cut_every: Duration::from_secs(1),
             scan_period: Some(Duration::from_secs(15 * 60)),
+            history_window: Duration::from_secs(7 * 24 * 3600),
             scan: scan::Settings {
                 parallel: 4,
                 max_rate: None,

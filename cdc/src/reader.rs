@@ -17,7 +17,7 @@ use onair_store::epoch::{self, Burned};
 use onair_store::head::Head;
 use onair_store::lease::{HeldLease, Standby, Step};
 use onair_store::schema::FeedSchema;
-use onair_store::{CellKey, ShardStore, StoreError, columns, schema};
+use onair_store::{CellKey, HistoryLine, ShardStore, StoreError, columns, index, schema};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -288,7 +288,7 @@ impl Reader {
                     store: &self.store,
                     status: &self.status,
                 };
-                Steady::new(resources, begun, lease).run(shutdown).await
+                Box::pin(Steady::new(resources, begun, lease).run(shutdown)).await
             }
             Err(ended) => ended,
         }
@@ -586,6 +586,15 @@ impl Reader {
         if held.as_ref().is_some_and(same) {
             return Ok(());
         }
+        if let Some(held) = &held {
+            // Rows of its epochs can be read for a while. A line too many says nothing wrong.
+            let line = HistoryLine {
+                at: clock::unix_micros(),
+                id: random_id(),
+                value: index::Entry::Schema(held.value.clone()).to_bytes(),
+            };
+            self.store.write_history(&feed.config.name, line).await?;
+        }
         let key = CellKey::Schema(Arc::clone(&feed.config.name));
         let expect = held.map(|held| held.token);
         match move_cell(&*self.store, &key, expect, new.to_bytes()).await? {
@@ -630,9 +639,11 @@ fn same_logs(checkpoint: &Checkpoint, plan: u64, logs: &[Arc<str>]) -> Result<()
     if checkpoint.plan != plan {
         return Ok(());
     }
-    let other = checkpoint.feeds.iter().zip(logs).find(|(feed, log)| {
-        !feed.log.is_empty() && !log.is_empty() && feed.log != **log
-    });
+    let other = checkpoint
+        .feeds
+        .iter()
+        .zip(logs)
+        .find(|(feed, log)| !feed.log.is_empty() && !log.is_empty() && feed.log != **log);
     match other {
         None => Ok(()),
         Some((feed, log)) => Err(LogError::Mismatch {

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use onair_model::plant::{Bug, planted};
@@ -16,7 +17,7 @@ use crate::change::KeyChange;
 use crate::encode::Encoder;
 use crate::feed::Feed;
 use crate::sequence::sums_of;
-use crate::source::{RowSink, ScanRequest, Source, SourceError};
+use crate::source::{Gate, RowSink, ScanRequest, Source, SourceError};
 
 /// Rows by key, as a scan gathers them.
 pub type Content = HashMap<Key, Row>;
@@ -30,6 +31,10 @@ pub struct Scan {
     pub rows: Content,
     /// Text values with bytes that their character set does not have, shown as U+FFFD.
     pub replaced: u64,
+    /// Bytes of the rows as the database sent them.
+    pub bytes: u64,
+    /// How long the database was at it, over all connections.
+    pub busy: Duration,
 }
 
 /// Why a scan gave nothing.
@@ -58,15 +63,34 @@ struct Gather {
     misfit: Option<Arc<str>>,
 }
 
-/// Reads all live rows of a feed. `delivered` is what the stream had delivered when the scan was asked for;
-/// `progress` goes up by one a row.
+/// What is seen of a scan from outside, and done to it.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Goes up by one a row.
+    pub progress: Arc<AtomicU64>,
+    /// Holds it.
+    pub gate: Gate,
+}
+
+impl Default for Control {
+    /// Of a scan that nobody looks at or holds.
+    fn default() -> Self {
+        Control {
+            progress: Arc::default(),
+            gate: Gate::always_open(),
+        }
+    }
+}
+
+/// Reads all live rows of a feed. `delivered` is what the stream had delivered when the scan was asked for.
 pub async fn scan(
     source: &dyn Source,
     feed: Arc<Feed>,
     delivered: GtidSet,
     settings: Settings,
-    progress: Arc<AtomicU64>,
+    control: Control,
 ) -> Result<Scan, ScanError> {
+    let Control { progress, gate } = control;
     // One a connection, so that none waits for another.
     let gathers = (0..settings.parallel.max(1)).map(|_| {
         Mutex::new(Gather {
@@ -91,12 +115,15 @@ pub async fn scan(
         delivered,
         parallel: settings.parallel,
         max_rate: settings.max_rate,
+        gate,
     };
     let scanned = source.scan(&request, sink).await?;
     let mut scan = Scan {
         high: scanned.high,
         rows: Content::with_capacity(usize::try_from(scanned.rows).unwrap_or(0)),
         replaced: 0,
+        bytes: scanned.bytes,
+        busy: scanned.busy,
     };
     for gather in &gathers[..] {
         let mut gather = gather.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,6 +190,15 @@ impl Window {
         if !self.closed {
             self.touched
                 .insert(change.key.clone(), change.after.clone());
+        }
+    }
+
+    /// Takes note of a transaction's changes to some feeds; `windows` are those of `feeds`, in the same order.
+    pub fn touch_all(feeds: &[usize], windows: &mut [Window], changes: &[(usize, Vec<KeyChange>)]) {
+        for (feed, changes) in changes {
+            if let Some(at) = feeds.iter().position(|scanned| scanned == feed) {
+                changes.iter().for_each(|change| windows[at].touch(change));
+            }
         }
     }
 
@@ -272,6 +308,13 @@ pub struct Sorted {
     pub buckets: Vec<Vec<(Key, Row)>>,
     /// Digest and count of each bucket.
     pub sums: Vec<Sum>,
+}
+
+impl Sorted {
+    /// All rows by key, as a scan gathers them.
+    pub fn into_content(self) -> Content {
+        self.buckets.into_iter().flatten().collect()
+    }
 }
 
 /// Sorts a content into buckets.

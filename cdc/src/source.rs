@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use onair_model::GtidSet;
 use onair_model::value::Value;
+use tokio::sync::watch;
 
 use crate::feed::{Feed, FeedConfig, Table, TableName};
 
@@ -96,6 +97,30 @@ pub struct ScanRequest {
     pub parallel: usize,
     /// Rows a second over all connections; `None` is as fast as it goes.
     pub max_rate: Option<u64>,
+    /// While it is shut, no further range is read. Connections stay open; MariaDB's keep their views.
+    pub gate: Gate,
+}
+
+/// Holds a scan between two ranges while it is shut. Clones are of one gate.
+#[derive(Clone, Debug)]
+pub struct Gate(watch::Receiver<bool>);
+
+impl Gate {
+    /// A gate that is open while the sender's value is `true`.
+    pub fn of(open: &watch::Sender<bool>) -> Self {
+        Gate(open.subscribe())
+    }
+
+    /// One that nobody shuts.
+    pub fn always_open() -> Self {
+        Gate(watch::Sender::new(true).subscribe())
+    }
+
+    /// Waits until it is open.
+    pub async fn pass(&self) {
+        // Whoever shut it is gone, and with it the scan.
+        let _ = self.0.clone().wait_for(|open| *open).await;
+    }
 }
 
 /// What a finished scan says.
@@ -105,6 +130,10 @@ pub struct Scanned {
     pub high: GtidSet,
     /// Rows that the predicate let through.
     pub rows: u64,
+    /// Bytes of these rows as the database sent them.
+    pub bytes: u64,
+    /// How long statements that read rows were under way, summed over the connections.
+    pub busy: Duration,
 }
 
 /// How bad a finding of the preflight is.

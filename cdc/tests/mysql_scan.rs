@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use onair_cdc::encode::Encoder;
 use onair_cdc::feed::Feed;
 use onair_cdc::mysql::MysqlSource;
-use onair_cdc::source::{RawEvent, RowSink, ScanRequest, Scanned, Source as _, SourceError};
+use onair_cdc::source::{Gate, RawEvent, RowSink, ScanRequest, Scanned, Source as _, SourceError};
 use onair_model::gtid::{SourceId, Tag};
 use onair_model::value::Value;
 use onair_model::{Gtid, GtidSet, Key};
@@ -63,6 +63,7 @@ fn request(feed: &Arc<Feed>, delivered: &GtidSet) -> ScanRequest {
         delivered: delivered.clone(),
         parallel: 4,
         max_rate: None,
+        gate: Gate::always_open(),
     }
 }
 

@@ -73,9 +73,16 @@ impl FromStr for BucketList {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
             let range = number(first)?..=number(last)?;
-            if range.is_empty() { Err(wrong()) } else { Ok(range) }
+            if range.is_empty() {
+                Err(wrong())
+            } else {
+                Ok(range)
+            }
         };
-        text.split(',').map(range).collect::<Result<_, _>>().map(BucketList)
+        text.split(',')
+            .map(range)
+            .collect::<Result<_, _>>()
+            .map(BucketList)
     }
 }
 

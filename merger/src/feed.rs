@@ -8,7 +8,7 @@ use onair_log::{
 };
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
-use onair_model::{Bucket, CutRecord, Epoch, Lineage, Version};
+use onair_model::{Body, Bucket, CutRecord, Epoch, Lineage, Version};
 use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError};
@@ -81,6 +81,8 @@ struct Run {
     cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
+    /// The cut entered in the history last.
+    entered: Option<Version>,
     clean_at: Instant,
 }
 
@@ -106,7 +108,10 @@ impl Run {
     /// Whether every head is at or beyond this cut and can still give its content.
     fn has_passed(&self, cut: &CutRecord) -> bool {
         cut.touched.iter().all(|(bucket, d)| {
-            let ours = self.shards.get(bucket).and_then(|shard| shard.head.as_ref());
+            let ours = self
+                .shards
+                .get(bucket)
+                .and_then(|shard| shard.head.as_ref());
             let passed = match ours {
                 Some((_, head)) => Some(Passed::of(head)),
                 None => self.others.get(bucket).copied(),
@@ -131,6 +136,17 @@ impl Run {
         let held = self.cuts.as_ref().map(|(_, held)| held.cut.epoch());
         let newest = self.waiting.back().map(|(cut, _)| cut.epoch());
         newest.is_some() && newest != held
+    }
+}
+
+/// Whether an entry may put aside content of which not all is in the store.
+fn states_anew(run: &Run, entry: &Entry) -> bool {
+    match (&entry.partition, &entry.payload) {
+        (Partition::Bucket(bucket), Payload::Record(record)) => {
+            !matches!(record.body, Body::Commits { .. })
+                && run.shards.get(&bucket).is_some_and(Shard::is_dirty)
+        }
+        _ => false,
     }
 }
 
@@ -191,7 +207,11 @@ impl FeedMerger {
         let Some(buckets) = &self.settings.buckets else {
             return Ok(self.log.share(&self.feed.name).await?);
         };
-        let each = self.feed.buckets.all().filter(|bucket| buckets.contains(*bucket));
+        let each = self
+            .feed
+            .buckets
+            .all()
+            .filter(|bucket| buckets.contains(*bucket));
         let mut partitions: Vec<Partition> = each.map(Partition::Bucket).collect();
         // One of them keeps the cuts, too.
         if buckets.contains(Bucket::new(0)) {
@@ -236,6 +256,10 @@ impl FeedMerger {
                 }
                 entries = run.follower.next() => {
                     for entry in entries? {
+                        if states_anew(&run, &entry) {
+                            // What came before stays in the history.
+                            self.fold_all(&mut run).await?;
+                        }
                         self.take(&mut run, entry);
                     }
                     let is_due = |(bucket, shard): (&Bucket, &Shard)| {
@@ -307,6 +331,7 @@ impl FeedMerger {
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
+            entered: None,
             clean_at: Instant::now(),
         };
         if let Some((token, cuts)) = cuts {
@@ -534,10 +559,7 @@ impl FeedMerger {
 
     /// Moves the cuts head to the newest full cut that every head has passed.
     async fn move_cuts(&self, run: &mut Run) -> Result<(), Trouble> {
-        let passed = run
-            .waiting
-            .iter()
-            .rposition(|(cut, _)| run.has_passed(cut));
+        let passed = run.waiting.iter().rposition(|(cut, _)| run.has_passed(cut));
         let Some(at) = passed else { return Ok(()) };
         let (cut, next_offset) = run.waiting[at].clone();
         run.waiting.drain(..=at);
@@ -575,13 +597,17 @@ impl FeedMerger {
         let due = run
             .history_at
             .is_none_or(|at| at.elapsed() >= self.settings.history_every);
-        let new_epoch = run
-            .cuts
-            .as_ref()
-            .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
-        if due || new_epoch {
+        let last = (run.cuts.as_ref()).filter(|(_, held)| held.cut.epoch() != next.cut.epoch());
+        if let Some((_, last)) = last
+            && run.entered != Some(last.cut.version)
+        {
+            // The last of its epoch: what was shown until now.
+            self.history().cut(&last.cut).await?;
+        }
+        if due || last.is_some() || run.cuts.is_none() {
             run.history_at = Some(Instant::now());
             self.history().cut(&next.cut).await?;
+            run.entered = Some(next.cut.version);
         }
         run.cuts = Some((token, next));
         Ok(())

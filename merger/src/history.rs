@@ -1,16 +1,16 @@
-//! A feed's history index: full cuts, and segments that heads have ceased to name. What is older than the window is
-//! deleted, unless a head names it.
+//! A feed's history index: full cuts, segments that heads have ceased to name, schemas of epochs gone by. What is older
+//! than the window is deleted, unless a head names it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onair_model::{Bucket, CutRecord};
-use onair_proto::{convert, v1};
 use onair_store::cells::random_id;
-use onair_store::head::{self, Head, LoadError, SegmentRef};
+use onair_store::head::{Head, LoadError};
+use onair_store::index::{Entry, Superseded};
 use onair_store::{CellKey, HistoryLine, SegmentId, ShardStore, StoreError};
-use prost::Message;
+use tracing::warn;
 
 use crate::clock;
 
@@ -45,8 +45,7 @@ impl History {
 
     /// Enters a full cut.
     pub(crate) async fn cut(&self, cut: &CutRecord) -> Result<(), StoreError> {
-        let entry = v1::history_entry::Entry::Cut(convert::cut_to_wire(cut));
-        self.enter(entry).await
+        self.enter(&Entry::Cut(cut.clone())).await
     }
 
     /// Enters the segments that `after` will not name any more. Before the head is moved: one that is moved and then
@@ -57,30 +56,17 @@ impl History {
         before: &Head,
         after: &Head,
     ) -> Result<(), StoreError> {
-        let gone: Vec<SegmentRef> = before
-            .segments()
-            .filter(|held| after.segments().all(|named| named.id != held.id))
-            .copied()
-            .collect();
-        for segment in gone {
-            let old = before.old.as_ref().map(|(old, _)| old.id);
-            let superseded = v1::Superseded {
-                bucket: u32::from(bucket.get()),
-                segment: Some(head::segment_to_wire(&segment)),
-                base: segment.id == before.base.id || old == Some(segment.id),
-            };
-            self.enter(v1::history_entry::Entry::Superseded(superseded))
-                .await?;
+        match Superseded::between(bucket, before, after) {
+            Some(gone) => self.enter(&Entry::Superseded(gone)).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    async fn enter(&self, entry: v1::history_entry::Entry) -> Result<(), StoreError> {
-        let value = v1::HistoryEntry { entry: Some(entry) };
+    async fn enter(&self, entry: &Entry) -> Result<(), StoreError> {
         let line = HistoryLine {
             at: clock::now(),
             id: random_id(),
-            value: value.encode_to_vec().into(),
+            value: entry.to_bytes(),
         };
         self.store.write_history(&self.feed, line).await
     }
@@ -95,18 +81,32 @@ impl History {
         }
         // What stands in the store, not what this process knows of it: another may have moved the heads.
         let named = self.named().await?;
-        let mut gone = Vec::with_capacity(lines.len());
+        let (mut cuts, mut others) = (Vec::new(), Vec::new());
+        let mut segments = Vec::new();
         for line in &lines {
-            if let Some(segment) = superseded(line)
-                && !named.contains(&segment.id)
-            {
-                self.store
-                    .delete_segment(&self.feed, segment.id, segment.parts)
-                    .await?;
+            let place = (line.at, line.id);
+            match Entry::from_bytes(&self.feed, &line.value) {
+                Ok(Entry::Cut(_)) => cuts.push(place),
+                Ok(Entry::Schema(_)) => others.push(place),
+                Ok(Entry::Superseded(gone)) => {
+                    segments.extend(gone.segments().copied());
+                    others.push(place);
+                }
+                Err(error) => {
+                    warn!(feed = %self.feed, at = line.at, error = %error, "a line of the history cannot be read; what it names stays in the store");
+                    others.push(place);
+                }
             }
-            gone.push((line.at, line.id));
         }
-        self.store.delete_history(&self.feed, &gone).await?;
+        // A cut that stands in the index can be read: it goes before its segments, which go before their line.
+        self.store.delete_history(&self.feed, &cuts).await?;
+        segments.retain(|segment| !named.contains(&segment.id));
+        for segment in segments {
+            self.store
+                .delete_segment(&self.feed, segment.id, segment.parts)
+                .await?;
+        }
+        self.store.delete_history(&self.feed, &others).await?;
         Ok(if lines.len() < CLEAN_MAX {
             Cleaned::All
         } else {
@@ -123,13 +123,5 @@ impl History {
             named.extend(head.segments().map(|segment| segment.id));
         }
         Ok(named)
-    }
-}
-
-fn superseded(line: &HistoryLine) -> Option<SegmentRef> {
-    let entry = v1::HistoryEntry::decode(line.value.clone()).ok()?.entry?;
-    match entry {
-        v1::history_entry::Entry::Superseded(old) => head::segment_from_wire(old.segment?).ok(),
-        v1::history_entry::Entry::Cut(_) => None,
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use onair_log::testing::Workload;
 use onair_model::Bucket;
-use onair_proto::v1;
 use onair_store::head::{self, SegmentRef};
+use onair_store::index::{Entry, Superseded};
 use onair_store::{HistoryLine, SegmentId, ShardStore, StoreError};
-use prost::Message;
 
 use crate::support::{FEED, World};
 
@@ -97,11 +96,10 @@ async fn every_full_cut_and_every_superseded_segment_is_in_the_index() {
     let lines = world.store.history(FEED, 0, i64::MAX, 10_000).await;
     let (mut cuts, mut segments) = (Vec::new(), Vec::new());
     for line in lines.unwrap() {
-        match v1::HistoryEntry::decode(line.value).unwrap().entry.unwrap() {
-            v1::history_entry::Entry::Cut(cut) => cuts.push(cut.version),
-            v1::history_entry::Entry::Superseded(old) => {
-                segments.push(head::segment_from_wire(old.segment.unwrap()).unwrap());
-            }
+        match Entry::from_bytes(&FEED.into(), &line.value).unwrap() {
+            Entry::Cut(cut) => cuts.push(cut.version),
+            Entry::Superseded(gone) => segments.extend(gone.segments().copied()),
+            Entry::Schema(schema) => panic!("nobody wrote {schema:?}"),
         }
     }
     assert!(cuts.is_sorted());
@@ -114,18 +112,15 @@ async fn every_full_cut_and_every_superseded_segment_is_in_the_index() {
 }
 
 async fn enter(world: &World, at: i64, segment: &SegmentRef) {
-    let superseded = v1::Superseded {
-        bucket: 0,
-        segment: Some(head::segment_to_wire(segment)),
-        base: false,
+    let gone = Superseded {
+        bucket: B0,
+        bases: Vec::new(),
+        deltas: vec![*segment],
     };
-    let entry = v1::history_entry::Entry::Superseded(superseded);
     let line = HistoryLine {
         at,
         id: segment.id.0,
-        value: v1::HistoryEntry { entry: Some(entry) }
-            .encode_to_vec()
-            .into(),
+        value: Entry::Superseded(gone).to_bytes(),
     };
     world.store.write_history(FEED, line).await.unwrap();
 }

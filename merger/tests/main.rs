@@ -10,6 +10,7 @@ mod epochs;
 mod folds;
 mod heals;
 mod history;
+mod past;
 mod random;
 mod rivals;
 mod stops;

@@ -10,10 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use onair_log::EventLog;
 use onair_log::testing::{Opening, Workload, append};
-use onair_proto::v1;
 use onair_store::head::{self, SegmentRef};
+use onair_store::index::Entry;
 use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
-use prost::Message;
 use tokio::sync::Notify;
 
 use crate::support::{FEED, World};
@@ -121,10 +120,9 @@ pub(crate) async fn known(world: &World) -> BTreeMap<SegmentId, SegmentRef> {
     }
     let lines = world.store.history(FEED, 0, i64::MAX, 10_000).await;
     for line in lines.unwrap() {
-        let entry = v1::HistoryEntry::decode(line.value).unwrap().entry;
-        if let Some(v1::history_entry::Entry::Superseded(old)) = entry {
-            let segment = head::segment_from_wire(old.segment.unwrap()).unwrap();
-            known.insert(segment.id, segment);
+        let entry = Entry::from_bytes(&FEED.into(), &line.value).unwrap();
+        if let Entry::Superseded(gone) = entry {
+            known.extend(gone.segments().map(|segment| (segment.id, *segment)));
         }
     }
     known

@@ -66,6 +66,11 @@ impl Epoch {
     pub const fn start(self) -> Version {
         Version((self.0 as u64) << SEQUENCE_BITS)
     }
+
+    /// The highest version that the epoch can have.
+    pub const fn last(self) -> Version {
+        Version(((self.0 as u64) << SEQUENCE_BITS) | SEQUENCE_MAX)
+    }
 }
 
 impl fmt::Display for Epoch {
@@ -191,6 +196,7 @@ mod tests {
         let epoch = Epoch::new(7).unwrap();
         let full = Version::new(epoch, SEQUENCE_MAX).unwrap();
         assert_eq!(full.next(), None);
+        assert_eq!(epoch.last(), full);
         assert!(epoch.next().unwrap().start() > full);
         assert_eq!(Epoch::new(EPOCH_MAX).unwrap().next(), None);
     }

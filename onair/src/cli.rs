@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +48,12 @@ pub enum Verb {
     Doctor(DoctorArgs),
     /// A feed's row as .proto text
     Schema(SchemaArgs),
+    /// Scan the table and compare: is the feed what MySQL holds?
+    Reconcile(ReconcileArgs),
+    /// Reconciliation runs: list, show, pause, resume, cancel, approve
+    Runs(RunsArgs),
+    /// Run the old way, polling by SQL, beside the feed, and tell what each saw and when
+    Compare(Box<CompareArgs>),
     /// Check or show the configuration
     Config(ConfigArgs),
     /// Measure OnAir beside its peers and what cannot be avoided
@@ -322,6 +329,95 @@ pub struct DoctorArgs {
 pub struct SchemaArgs {
     /// The feed
     pub feed: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `reconcile`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair reconcile room --wait\n  onair reconcile room --dry-run --wait --max-rate 50000\n  onair reconcile room --wait | jq -c '{state,drift}'\n\nAsks the reader for a run; `onair runs` shows it. With --wait a line of JSON comes at each change when the output\nis no terminal. Exit codes with --wait: 3 there was a difference, 5 held by the guard, 1 failed or cancelled."
+)]
+pub struct ReconcileArgs {
+    /// The feed
+    pub feed: String,
+    /// Compare and report; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Rows a second that the scan reads at most; never more than reader.scan_rate_max
+    #[arg(long, value_name = "ROWS/S")]
+    pub max_rate: Option<NonZeroU64>,
+    /// Wait for its end, and report
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `runs`.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  onair runs\n  onair runs room --json\n  onair runs show 1qk3f97c\n  onair runs pause 1qk3f97c\n  onair runs approve 1qk3f97c      let through what the guard holds"
+)]
+pub struct RunsArgs {
+    /// What to do with a run.
+    #[command(subcommand)]
+    pub verb: Option<RunsVerb>,
+    /// Only runs of this feed
+    pub feed: Option<String>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// What to do with a run.
+#[derive(Debug, Subcommand)]
+pub enum RunsVerb {
+    /// All of one run, with examples of what differs
+    #[command(after_help = "Example:\n  onair runs show 1qk3f97c")]
+    Show(RunArgs),
+    /// Stop reading between two ranges; the stream goes on
+    #[command(after_help = "Example:\n  onair runs pause 1qk3f97c")]
+    Pause(RunArgs),
+    /// Go on with a paused run
+    #[command(after_help = "Example:\n  onair runs resume 1qk3f97c")]
+    Resume(RunArgs),
+    /// End a run at once
+    #[command(after_help = "Example:\n  onair runs cancel 1qk3f97c")]
+    Cancel(RunArgs),
+    /// Take what the guard holds, without waiting for a second scan
+    #[command(
+        after_help = "Example:\n  onair runs show 1qk3f97c         look at what would go first\n  onair runs approve 1qk3f97c"
+    )]
+    Approve(RunArgs),
+}
+
+/// One run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The run's id, or FEED/ID
+    pub id: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair compare room --config onair.toml --poll 3s --for 60s\n  onair compare room --mysql mysql://onair@127.0.0.1:3306 --table live.room \\\n      --live-when 'live_status = 1' --columns uid,title --json\n\nPolls the live rows by SQL as a poller would, follows the same feed at --server, and tells opens and closes on both\nsides, what only one of them saw, and how much sooner. The demo of `onair up` cannot be polled: its table is in that\nprocess's memory. Exit code 3: polling saw something that the feed did not."
+)]
+pub struct CompareArgs {
+    /// The feed, as the server and the configuration name it
+    #[arg(value_name = "FEED")]
+    pub name: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Time between two polls
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "3s")]
+    pub poll: Duration,
+    /// How long to compare
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
+    pub r#for: Duration,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }

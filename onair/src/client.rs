@@ -7,6 +7,7 @@ use bytes::Bytes;
 use onair_proto::v1::on_air_client::OnAirClient;
 use onair_proto::{convert, v1};
 use onair_sdk::{ConnectError, Feed, Key, Raw, Schema};
+use onair_store::runs::{Run, Wish};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -110,6 +111,42 @@ impl Server {
             .await
             .map_err(|status| self.failure(&status))?
             .into_inner())
+    }
+
+    /// Asks for a reconciliation run.
+    pub async fn reconcile(&self, request: v1::ReconcileRequest) -> Result<Run, Failure> {
+        let run = self.grpc().reconcile(request).await;
+        self.run_of(run.map_err(|status| self.failure(&status))?.into_inner())
+    }
+
+    /// Runs of a feed (empty: of all), or the one of an id.
+    pub async fn runs(&self, feed: &str, id: &str) -> Result<Vec<Run>, Failure> {
+        let request = v1::RunsRequest {
+            feed: feed.to_owned(),
+            id: id.to_owned(),
+        };
+        let answer = self.grpc().runs(request).await;
+        let answer = answer.map_err(|status| self.failure(&status))?.into_inner();
+        answer
+            .runs
+            .into_iter()
+            .map(|run| self.run_of(run))
+            .collect()
+    }
+
+    /// Says what is wanted of a run.
+    pub async fn move_run(&self, feed: &str, id: &str, wish: Wish) -> Result<Run, Failure> {
+        let request = v1::MoveRunRequest {
+            feed: feed.to_owned(),
+            id: id.to_owned(),
+            wish: wish.to_wire() as i32,
+        };
+        let run = self.grpc().move_run(request).await;
+        self.run_of(run.map_err(|status| self.failure(&status))?.into_inner())
+    }
+
+    fn run_of(&self, wire: v1::Run) -> Result<Run, Failure> {
+        Run::from_wire(wire).map_err(|error| self.nonsense(&error.to_string()))
     }
 
     /// Rows of keys at one version.

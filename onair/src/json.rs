@@ -3,6 +3,8 @@
 //! In: versions, keys and rows as the SDK has them. Out: one line of JSON each. May go wrong: a row whose bytes are
 //! damaged, which is an error and never a guess.
 
+mod runs;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -19,6 +21,8 @@ use onair_sdk::{
 use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+
+pub use self::runs::{CompareForm, CompareSide, RunForm};
 
 /// Microseconds since 1970 as `2026-11-22T10:00:00.123456Z`; nothing for 0, which stands for a time that is not known
 /// (no transaction since the scan), and for one that cannot be written so.

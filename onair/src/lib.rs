@@ -89,6 +89,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Status(args) => verbs::status::run(args, &mut out).await,
         Verb::Doctor(args) => verbs::doctor::run(args, &mut out).await,
         Verb::Schema(args) => verbs::schema::run(args, &mut out).await,
+        Verb::Reconcile(args) => verbs::reconcile::run(args, &mut out).await,
+        Verb::Runs(args) => verbs::runs::run(args, &mut out).await,
+        Verb::Compare(args) => verbs::compare::run(*args, &mut out).await,
         Verb::Config(args) => verbs::config::run(args, &mut out),
         #[cfg(feature = "bench")]
         Verb::Bench(_) => Err(Failure::new(Exit::Usage, "bench runs by itself")),

@@ -154,6 +154,15 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// `1.2 MB`: for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{} bytes", grouped(bytes)),
+        10_000..10_000_000 => format!("{} kB", grouped(bytes / 1000)),
+        bytes => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
 /// `0.8 s`, `3 min`: for people.
 pub(crate) fn ago(duration: Duration) -> String {
     match duration.as_secs() {

@@ -115,7 +115,11 @@ fn merger(status: &onair_merger::Status) -> Words {
         None => format!(
             "feed {feed}: {} buckets{}, {} heads moved, cut {}",
             status.buckets,
-            if status.keeps_cuts { " and the cuts" } else { "" },
+            if status.keeps_cuts {
+                " and the cuts"
+            } else {
+                ""
+            },
             status.folds,
             at(status.cut)
         ),
@@ -159,7 +163,10 @@ pub(crate) struct Others(Arc<Mutex<Vec<RoleReport>>>);
 
 impl Others {
     fn heard(&self) -> Vec<RoleReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Keeps listening until `stop`. What cannot be read stays as it was; its time tells how old it is.

@@ -101,7 +101,11 @@ pub(crate) fn process(config: &Config) -> Arc<str> {
     let host = nix::unistd::gethostname().ok();
     let host = host.and_then(|host| host.into_string().ok());
     let host = host.unwrap_or_else(|| "host".to_owned());
-    match config.admin.as_deref().and_then(|admin| admin.rsplit_once(':')) {
+    match config
+        .admin
+        .as_deref()
+        .and_then(|admin| admin.rsplit_once(':'))
+    {
         Some((_, port)) => format!("{host}:{port}").into(),
         None => host.into(),
     }

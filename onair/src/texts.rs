@@ -53,8 +53,12 @@ async fn backends(texts: &mut Texts) {
         let text = error.to_string();
         assert_eq!(unusable(error).exit, code, "{text}");
     };
-    let in_use = || StoreError::InUse { place: "onair-data/onair.redb".into() };
-    let away = || StoreError::Unavailable { reason: "no node answers".into() };
+    let in_use = || StoreError::InUse {
+        place: "onair-data/onair.redb".into(),
+    };
+    let away = || StoreError::Unavailable {
+        reason: "no node answers".into(),
+    };
     refused(Exit::Refused, BackendError::Store(in_use()));
     refused(Exit::Unreachable, BackendError::Store(away()));
     error_texts!(texts, BackendError:

@@ -1,14 +1,19 @@
 //! The JSON forms, line by line, against a golden file.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use onair::json::{
-    self, BucketForm, EndForm, FeedForm, FindingForm, HeaderForm, KeyRow, ProgressForm, ReadyForm,
-    RoleForm, StatusForm, StepForm, StepParts, UpFeedForm,
+    self, BucketForm, CompareForm, CompareSide, EndForm, FeedForm, FindingForm, HeaderForm,
+    KeyColumns, KeyRow, ProgressForm, ReadyForm, RoleForm, RunForm, StatusForm, StepForm,
+    StepParts, UpFeedForm,
 };
+use onair_model::Row;
 use onair_sdk::raw::Value;
 use onair_sdk::testing::{FakeServer, Tail, row, schema};
-use onair_sdk::{Feed, FieldKind, Proven, Raw, Step};
+use onair_sdk::{Feed, FieldKind, Key, Proven, Raw, Snapshot, Step};
+use onair_store::runs::{Asked, Difference, Drift, Origin, Run, Sides, State, Wish};
 use serde::Serialize;
 
 use crate::golden;
@@ -42,7 +47,7 @@ fn scrub(line: &str) -> String {
         };
         for (key, value) in map {
             match (key.as_str(), &mut *value) {
-                ("commit_time" | "at", serde_json::Value::String(time)) => {
+                ("commit_time" | "at" | "asked" | "started", serde_json::Value::String(time)) => {
                     assert!(
                         time.len() == 27 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
                         "{time}"
@@ -70,6 +75,80 @@ fn line(into: &mut String, form: &impl Serialize) {
     assert_eq!(line.matches('\n').count(), 1);
     into.push_str(&scrub(&line));
     into.push('\n');
+}
+
+/// A run that was just asked for, one that is over, and a comparison.
+fn runs(text: &mut String, now: &Snapshot<Raw>, keys: [Key; 2]) {
+    let asked = Asked {
+        feed: "rooms".into(),
+        origin: Origin::Operator,
+        dry_run: true,
+        rate_max: std::num::NonZeroU64::new(50_000),
+    };
+    let mut run = Run::new(asked, 1_795_341_600_123_456);
+    run.id = "1rxsyqkd".into();
+    line(text, &RunForm::new(&run, None));
+    let rows = keys.each_ref().map(|key| {
+        let row = now.get(key).expect("it is live");
+        Row::new(row.bytes().clone())
+    });
+    let schema = Arc::new(now.schema().clone());
+    run.begin("process 7", 1_795_341_601_000_000);
+    run.rows_expected = 3;
+    run.rows_scanned = 2;
+    run.database = Duration::from_millis(731);
+    run.database_bytes = 5_120;
+    run.compared = Some(now.version());
+    run.drift_before = 2;
+    run.drift_after = 2;
+    run.wish = Some(Wish::Approve);
+    run.drift = Some(Drift {
+        missing: 0,
+        extra: 1,
+        stale: 1,
+        examples: vec![
+            Difference {
+                key: keys[0].clone(),
+                sides: Sides::Extra {
+                    held: rows[0].clone(),
+                },
+            },
+            Difference {
+                key: keys[1].clone(),
+                sides: Sides::Stale {
+                    source: rows[1].clone(),
+                    held: rows[0].clone(),
+                },
+            },
+        ],
+    });
+    run.detail = "a scan leaves 1 of 3 rows".to_owned();
+    run.state = State::Held;
+    line(text, &RunForm::new(&run, Some(&schema)));
+    let side = |opens, only, keys| CompareSide {
+        opens,
+        closes: 3,
+        only,
+        keys,
+    };
+    let compared = CompareForm {
+        feed: "rooms",
+        ms: 60_004,
+        poll_ms: 3000,
+        old: side(4, 0, Vec::new()),
+        new: side(6, 2, vec![KeyColumns(&schema, &keys[0])]),
+        polls: 21,
+        polled_rows: 63,
+        database_ms: 40,
+        database_bytes: 107_520,
+        sooner: 7,
+        sooner_ms_p50: Some(1500),
+        sooner_ms_max: Some(2990),
+        later: 0,
+        later_ms_p50: None,
+        later_ms_max: None,
+    };
+    line(text, &compared);
 }
 
 #[tokio::test]
@@ -137,6 +216,11 @@ async fn every_form() {
             digest: now.digest(),
             proven: Some(proven.into()),
         },
+    );
+    runs(
+        &mut text,
+        &now,
+        [server.key(("eu", 1)), server.key(("us", 3))],
     );
     let key = server.key(("us", 3));
     line(&mut text, &KeyRow::new(&schema, &key, now.get(&key)));

@@ -7,6 +7,7 @@
 mod configuration;
 mod forms;
 mod process;
+mod runs;
 mod texts;
 
 /// Compares with a file of tests/golden.

@@ -55,14 +55,14 @@ impl Up {
         format!("http://{}", self.ready()["grpc"].as_str().unwrap())
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let url = self.url();
         let mut arguments = arguments.to_vec();
         arguments.extend(["--server", &url]);
         onair(&arguments)
     }
 
-    fn lines(&self, arguments: &[&str]) -> Vec<Value> {
+    pub(crate) fn lines(&self, arguments: &[&str]) -> Vec<Value> {
         let ended = self.run(arguments);
         assert!(ended.status.success(), "{arguments:?}: {ended:?}");
         let text = String::from_utf8(ended.stdout).unwrap();
@@ -371,7 +371,17 @@ fn the_time_ends_it_too() {
 #[test]
 fn every_verb_helps_with_an_example() {
     for verb in [
-        "up", "watch", "get", "dump", "status", "doctor", "schema", "config",
+        "up",
+        "watch",
+        "get",
+        "dump",
+        "status",
+        "doctor",
+        "schema",
+        "reconcile",
+        "runs",
+        "compare",
+        "config",
     ] {
         let help = String::from_utf8(onair(&[verb, "--help"]).stdout).unwrap();
         assert!(help.contains(&format!("  onair {verb}")), "{help}");

@@ -113,6 +113,17 @@ fn every_error_text() {
         read(&["schema", "rooms"]),
         read(&["get", "room", "one"]),
         read(&["get", "room", "9999999999"]),
+        read(&["reconcile", "rooms"]),
+        read(&["reconcile", "room", "--max-rate", "0"]),
+        read(&["runs", "rooms"]),
+        read(&["runs", "show", "nothing"]),
+        read(&["runs", "approve", "room/nothing"]),
+        run(&["compare", "room"]),
+        run(&[
+            &["compare", "rooms", "--mysql", "mysql://onair@127.0.0.1:1"][..],
+            &feed[..],
+        ]
+        .concat()),
         read(&["watch", "room", "--from", "yesterday"]),
         read(&["watch", "room", "--from", "9-1"]),
         read(&["watch", "room", "--until-gtid", "soon"]),
@@ -159,13 +170,14 @@ fn at_version(text: &str) -> String {
 
 /// Where failures are made, and how many: a new one needs an example above or in src/texts.rs, then its number here.
 /// Without an example are those that a test cannot bring about: an output that is full, threads, signals or a temporary
-/// directory that cannot be had, an answer on a terminal, a server that ends a stream or a feed while it is read; and
-/// a bench that fails, which is not in every build.
-const FAILURES: [(&str, usize); 10] = [
+/// directory that cannot be had, an answer on a terminal, a server that ends a stream or a feed while it is read, or stays
+/// behind; a table that is polled while it is altered, or that no feed fits (the reader's own texts); and a bench that fails, which is not in every build.
+const FAILURES: [(&str, usize); 11] = [
     ("client.rs", 8),
     ("lib.rs", 3),
     ("output.rs", 1),
     ("source.rs", 8),
+    ("verbs/compare/mod.rs", 6),
     ("verbs/doctor.rs", 2),
     ("verbs/get.rs", 1),
     ("verbs/mod.rs", 1),

@@ -5,11 +5,14 @@ use onair_proto::v1::record::Body;
 use onair_proto::v1::subscribe_response::Message as Response;
 use onair_proto::v1::{
     BasePart, BucketCheckpoint, BucketStatus, Carry, Checkpoint, Chunk, Columns, Commit, Commits,
-    Cut, CutsHead, DeltaPart, EpochState, Event, FeedCheckpoint, FeedSchema, FeedStatus, Field,
-    Fingerprint, Frame, GetRequest, GetResponse, GoAway, Have, Head, HistoryEntry, Lease, NotYet,
-    Progress, Proven, Record, Replace, ReplaceRequest, RoleStatus, Schema, SchemaRequest,
-    SchemaResponse, Seal, SegmentRef, Start, StatusRequest, StatusResponse, SubscribeRequest,
-    SubscribeResponse, Superseded, Touched, event, history_entry, start,
+    Cut, CutsHead, DeltaPart, Difference, Drift, EpochState, Event, ExplainRequest,
+    ExplainResponse, FeedCheckpoint, FeedSchema, FeedStatus, Field, Fingerprint, Frame, GetRequest,
+    GetResponse, GoAway, Have, Head, HistoryEntry, KeyHistoryRequest, KeyStep, Lease,
+    MoveRunRequest, NotYet, PastRequest, Progress, Proven, ReconcileRequest, Record, Replace,
+    ReplaceRequest, RoleStatus, Run, RunsRequest, RunsResponse, Schema, SchemaRequest,
+    SchemaResponse, Seal, SegmentRef, Stage, Start, StatusRequest, StatusResponse,
+    SubscribeRequest, SubscribeResponse, Superseded, Touched, difference, event, history_entry,
+    key_step, past_request, run, start,
 };
 
 /// Whether bytes decode to the value.
@@ -139,6 +142,13 @@ fn store() -> Vec<Example> {
             "HistoryEntry: superseded",
             history(history_entry::Entry::Superseded(superseded())),
         ),
+        example(
+            "HistoryEntry: schema",
+            history(history_entry::Entry::Schema(FeedSchema {
+                since: 12,
+                schema: Some(schema()),
+            })),
+        ),
         example("Superseded", superseded()),
     ]
 }
@@ -233,7 +243,188 @@ fn live() -> Vec<Example> {
         example("FeedStatus", feed_status()),
         example("BucketStatus", bucket_status()),
         example("RoleStatus", role_status()),
+        example(
+            "PastRequest: version",
+            past(past_request::Moment::Version(version(44))),
+        ),
+        example(
+            "PastRequest: time",
+            past(past_request::Moment::Time(1_760_000_000_000_004)),
+        ),
+        example(
+            "KeyHistoryRequest",
+            KeyHistoryRequest {
+                feed: "room".to_owned(),
+                key: bytes(8, 0x22),
+                from: Some(-2),
+                to: Some(1_760_000_000_000_005),
+            },
+        ),
+        example(
+            "KeyStep: binlog",
+            key_step(event::Kind::On, key_step::Cause::Binlog),
+        ),
+        example(
+            "KeyStep: replace",
+            key_step(event::Kind::Change, key_step::Cause::Replace),
+        ),
+        example(
+            "KeyStep: epoch",
+            key_step(event::Kind::Off, key_step::Cause::Epoch),
+        ),
+        example(
+            "KeyStep: kept",
+            key_step(event::Kind::On, key_step::Cause::Kept),
+        ),
+        example(
+            "ExplainRequest",
+            ExplainRequest {
+                feed: "room".to_owned(),
+                key: bytes(8, 0x23),
+            },
+        ),
+        example(
+            "ExplainResponse",
+            ExplainResponse {
+                bucket: 9,
+                stages: vec![stage()],
+            },
+        ),
+        example("Stage", stage()),
+        example(
+            "ReconcileRequest",
+            ReconcileRequest {
+                feed: "room".to_owned(),
+                dry_run: true,
+                rate_max: 50_000,
+            },
+        ),
+        example(
+            "RunsRequest",
+            RunsRequest {
+                feed: "room".to_owned(),
+                id: "1qk3f97c".to_owned(),
+            },
+        ),
+        example(
+            "RunsResponse",
+            RunsResponse {
+                runs: vec![run(run::State::Held)],
+            },
+        ),
+        example("MoveRunRequest: pause", move_run(run::Wish::Pause)),
+        example("MoveRunRequest: resume", move_run(run::Wish::Resume)),
+        example("MoveRunRequest: cancel", move_run(run::Wish::Cancel)),
+        example("MoveRunRequest: approve", move_run(run::Wish::Approve)),
+        example("Run: asked", run(run::State::Asked)),
+        example("Run: running", run(run::State::Running)),
+        example("Run: paused", run(run::State::Paused)),
+        example("Run: held", run(run::State::Held)),
+        example("Run: done", run(run::State::Done)),
+        example("Run: cancelled", run(run::State::Cancelled)),
+        example("Run: failed", run(run::State::Failed)),
+        example("Drift", drift()),
+        example("Difference: missing", difference(difference::Kind::Missing)),
+        example("Difference: extra", difference(difference::Kind::Extra)),
+        example("Difference: stale", difference(difference::Kind::Stale)),
     ]
+}
+
+fn past(moment: past_request::Moment) -> PastRequest {
+    PastRequest {
+        feed: "room".to_owned(),
+        moment: Some(moment),
+    }
+}
+
+fn key_step(kind: event::Kind, cause: key_step::Cause) -> KeyStep {
+    KeyStep {
+        kind: kind.into(),
+        version: version(45),
+        commit_time: 1_760_000_000_000_006,
+        gtid: "0-1-45".to_owned(),
+        row: bytes(5, 0x24),
+        cause: cause.into(),
+        schema: Some(schema()),
+    }
+}
+
+fn stage() -> Stage {
+    Stage {
+        name: "store".to_owned(),
+        known: true,
+        row: Some(bytes(5, 0x25)),
+        version: version(47),
+        since: version(46),
+        gtid: "0-1-46".to_owned(),
+        commit_time: 1_760_000_000_000_007,
+        place: "base 01 at 3-46".to_owned(),
+        source_time: 1_760_000_000_000_008,
+        executed: "0-1-47".to_owned(),
+    }
+}
+
+fn move_run(wish: run::Wish) -> MoveRunRequest {
+    MoveRunRequest {
+        feed: "room".to_owned(),
+        id: "1qk3f97c".to_owned(),
+        wish: wish as i32,
+    }
+}
+
+/// Of each state, with origins and wishes in turn.
+fn run(state: run::State) -> Run {
+    use run::{Origin, Wish};
+    let turn = state as usize % 4;
+    let origins = [
+        Origin::Operator,
+        Origin::Schedule,
+        Origin::Epoch,
+        Origin::Merger,
+    ];
+    let wishes = [Wish::Pause, Wish::Resume, Wish::Cancel, Wish::Approve];
+    Run {
+        id: "1qk3f97c".to_owned(),
+        feed: "room".to_owned(),
+        origin: origins[turn] as i32,
+        dry_run: true,
+        rate_max: 50_000,
+        state: state as i32,
+        wish: wishes[turn] as i32,
+        asked: 1_760_000_000_000_001,
+        started: 1_760_000_000_000_002,
+        ended: 1_760_000_000_000_003,
+        reader: "db-host:4711".to_owned(),
+        begun: 2,
+        rows_expected: 98_214,
+        rows_scanned: 98_100,
+        database_ms: 731,
+        database_bytes: 5_120_000,
+        compared: version(57),
+        drift_before: 3,
+        drift_after: 1,
+        drift: Some(drift()),
+        proven: Some(proven()),
+        detail: "a scan leaves 8 of 98214 rows".to_owned(),
+    }
+}
+
+fn drift() -> Drift {
+    Drift {
+        missing: 11,
+        extra: 12,
+        stale: 13,
+        examples: vec![difference(difference::Kind::Stale)],
+    }
+}
+
+fn difference(kind: difference::Kind) -> Difference {
+    Difference {
+        kind: kind as i32,
+        key: bytes(8, 0x61),
+        source_row: bytes(5, 0x71),
+        held_row: bytes(6, 0x81),
+    }
 }
 
 /// Consecutive bytes from `first`.
@@ -405,8 +596,8 @@ fn fingerprint() -> Fingerprint {
 fn superseded() -> Superseded {
     Superseded {
         bucket: 14,
-        segment: Some(segment(6)),
-        base: true,
+        bases: vec![segment(6)],
+        deltas: vec![segment(7), segment(8)],
     }
 }
 

@@ -6,8 +6,10 @@
 mod clock;
 pub mod config;
 mod feed;
+mod past;
 mod refusal;
 mod ring;
+mod runs;
 mod service;
 mod state;
 mod subscribe;
@@ -32,6 +34,7 @@ use tonic_health::server::HealthReporter;
 
 pub use crate::config::{FeedLayout, Settings};
 use crate::feed::Worker;
+use crate::past::Archive;
 use crate::ring::Ring;
 pub use crate::service::{RoleReport, Roles};
 use crate::service::{Served, Service};
@@ -128,6 +131,7 @@ impl Server {
                 (
                     Arc::clone(&feed.name),
                     Served {
+                        buckets: feed.buckets,
                         ring,
                         state: Arc::new(FeedState::new()),
                     },
@@ -197,10 +201,12 @@ impl Server {
         });
         let service = Service {
             feeds: served,
+            store: Arc::clone(&backends.store),
             settings: settings.clone(),
             drain: shutdown.clone(),
             build: backends.build,
             roles: backends.roles,
+            archive: Archive::new(backends.lineage, backends.store, shutdown.clone()),
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(onair_proto::DESCRIPTOR)

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
-use onair_model::{GtidSet, Key};
+use onair_model::{Bucket, Buckets, GtidSet, Key};
 use onair_proto::v1::on_air_server::OnAir;
 use onair_proto::{convert, entries, v1};
+use onair_store::ShardStore;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::config::Settings;
+use crate::past::{Answers, Archive};
 use crate::refusal::Refusal;
 use crate::ring::Ring;
 use crate::state::{FeedState, Stopped};
@@ -25,6 +27,7 @@ const KEYS_MAX: usize = 1000;
 /// A feed as the service sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
+    pub(crate) buckets: Buckets,
     pub(crate) ring: Arc<Ring>,
     pub(crate) state: Arc<FeedState>,
 }
@@ -50,19 +53,28 @@ pub struct RoleReport {
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) feeds: Arc<BTreeMap<Arc<str>, Served>>,
+    pub(crate) store: Arc<dyn ShardStore>,
     pub(crate) settings: Settings,
     pub(crate) drain: CancellationToken,
     pub(crate) build: Arc<str>,
     pub(crate) roles: Roles,
+    pub(crate) archive: Archive,
 }
 
 impl Service {
-    fn feed(&self, name: &str) -> Result<&Served, Status> {
+    pub(crate) fn feed(&self, name: &str) -> Result<&Served, Status> {
         self.feeds.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.feeds.keys().map(|name| &**name).collect();
             let (asked, here) = (name.to_owned(), known.join(", "));
             Refusal::NoFeed { asked, here }.into()
         })
+    }
+
+    /// A key, and its bucket.
+    fn place(&self, feed: String, key: Bytes) -> Result<(Arc<str>, Bucket, Key), Status> {
+        let buckets = self.feed(&feed)?.buckets;
+        let key = Key::from_bytes(key);
+        Ok((feed.into(), buckets.of(&key), key))
     }
 
     /// Answers Subscribe with bytes that are framed already.
@@ -211,6 +223,60 @@ impl OnAir for Service {
             descriptor: Bytes::new(),
             proto: onair_proto::schema_text::proto(&schema),
         }))
+    }
+
+    type PastStream = Answers<v1::SubscribeResponse>;
+
+    async fn past(
+        &self,
+        request: Request<v1::PastRequest>,
+    ) -> Result<Response<Self::PastStream>, Status> {
+        let request = request.into_inner();
+        let moment = request.moment.ok_or(Refusal::NoMoment)?;
+        self.feed(&request.feed)?;
+        let past = self.archive.past(request.feed.into(), moment).await?;
+        Ok(Response::new(past))
+    }
+
+    type KeyHistoryStream = Answers<v1::KeyStep>;
+
+    async fn key_history(
+        &self,
+        request: Request<v1::KeyHistoryRequest>,
+    ) -> Result<Response<Self::KeyHistoryStream>, Status> {
+        let request = request.into_inner();
+        let (feed, bucket, key) = self.place(request.feed, request.key)?;
+        let times = (
+            request.from.unwrap_or(i64::MIN),
+            request.to.unwrap_or(i64::MAX),
+        );
+        let steps = self.archive.key_history(feed, (bucket, key), times).await?;
+        Ok(Response::new(steps))
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        self.ask_run(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn runs(
+        &self,
+        request: Request<v1::RunsRequest>,
+    ) -> Result<Response<v1::RunsResponse>, Status> {
+        self.list_runs(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn move_run(
+        &self,
+        request: Request<v1::MoveRunRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        self.wish_of_run(request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

@@ -1,13 +1,17 @@
 //! Every error text of the server, every status that it gives and every reason to hold back, with what it means.
 
+use std::sync::Arc;
+
 use onair_model::Bucket;
 use onair_model::assembly::Hold;
+use onair_store::past::PastError;
 use onair_xtask::error_texts;
 use onair_xtask::texts::Texts;
 use tonic::{Code, Status};
 
 use crate::ServeError;
 use crate::feed::{UNDESCRIBED, held};
+use crate::past::READS_MAX;
 use crate::refusal::Refusal;
 
 #[tokio::test]
@@ -30,7 +34,20 @@ async fn errors() {
             "gRPC status UNAVAILABLE. The server just started, or the first scan is not done.", "Try again in a moment; `onair status` says what it waits for.";
         NotBound = says(Code::Unavailable, Refusal::NotBound { feed: "room".into() }) =>
             "gRPC status UNAVAILABLE. The reader has not looked at the table yet.", "Try again in a moment; `onair status` says what it waits for.";
+        NoRun = says(Code::NotFound, Refusal::NoRun { id: "1qk3f97c".into() }) =>
+            "gRPC status NOT_FOUND. The id is another, or the run is older than the history window.", "Use an id that `onair runs` lists.";
+        TwoRuns = says(Code::InvalidArgument, Refusal::TwoRuns { id: "1qk3f97c".into(), feed: "room".into() }) =>
+            "gRPC status INVALID_ARGUMENT. Two feeds were asked for in one second and got the same id by chance.", "Name the feed too.";
+        NoWish = says(Code::InvalidArgument, Refusal::NoWish { reason: "field wish is missing or out of range".into() }) =>
+            "gRPC status INVALID_ARGUMENT. The client is of a later release, or faulty.", "Use the messages of live.proto.";
         Misrouted = says(Code::Internal, Refusal::Misrouted) => "gRPC status INTERNAL. A fault of the server.", "Report it.";
+        NoMoment = says(Code::InvalidArgument, Refusal::NoMoment) => "gRPC status INVALID_ARGUMENT. A Past request names no moment, or no version at all.", "As the text says.";
+        TooManyReads = says(Code::ResourceExhausted, Refusal::TooManyReads { limit: READS_MAX }) =>
+            "gRPC status RESOURCE_EXHAUSTED. Reads of the past are few at once, so that subscribers never wait for them.", "As the text says.";
+        GoingDown = says(Code::Unavailable, Refusal::GoingDown) => "gRPC status UNAVAILABLE. The server was told to end.", "As the text says.";
+        Past = says(Code::Unavailable, Refusal::Past(Arc::new(PastError::Nothing { feed: "room".into() }))) =>
+            "What the store says of the past: `PastError` of onair-store. gRPC status OUT_OF_RANGE where the past does not \
+             reach, UNAVAILABLE where it may in a moment, DATA_LOSS where it is damaged.", "As the text says.";
     );
     let address = "127.0.0.1:7400".parse().expect("an address");
     let refused = tonic::transport::Endpoint::from_static("http://127.0.0.1:1")

@@ -178,11 +178,18 @@ impl Head {
 
     /// Every segment that it names.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentRef> {
-        let old = self
-            .old
-            .iter()
-            .flat_map(|(base, deltas)| std::iter::once(base).chain(deltas));
-        std::iter::once(&self.base).chain(&self.deltas).chain(old)
+        self.all_bases().chain(self.all_deltas())
+    }
+
+    /// Its base, and the one from before the content was stated anew.
+    pub fn all_bases(&self) -> impl Iterator<Item = &SegmentRef> {
+        std::iter::once(&self.base).chain(self.old.iter().map(|(base, _)| base))
+    }
+
+    /// The deltas on each of them.
+    pub fn all_deltas(&self) -> impl Iterator<Item = &SegmentRef> {
+        let old = self.old.iter().flat_map(|(_, deltas)| deltas);
+        self.deltas.iter().chain(old)
     }
 }
 
@@ -438,7 +445,7 @@ fn unpack<M: Message + Default>(
     M::decode(Bytes::from(bytes)).map_err(|error| damaged(feed, what(), error.into()))
 }
 
-fn damaged(feed: &Arc<str>, what: String, source: ConvertError) -> LoadError {
+pub(crate) fn damaged(feed: &Arc<str>, what: String, source: ConvertError) -> LoadError {
     LoadError::Damaged {
         feed: Arc::clone(feed),
         what,

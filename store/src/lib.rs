@@ -12,9 +12,12 @@ pub mod contract;
 pub mod epoch;
 pub mod faulty;
 pub mod head;
+pub mod index;
 pub mod lease;
+pub mod past;
 pub mod redb;
 pub mod requests;
+pub mod runs;
 pub mod schema;
 #[cfg(feature = "scylla")]
 pub mod scylla;

@@ -24,17 +24,15 @@ pub struct FeedSchema {
     pub buckets: Buckets,
 }
 
-impl CellValue for FeedSchema {
-    fn to_bytes(&self) -> Bytes {
-        let wire = v1::FeedSchema {
+impl FeedSchema {
+    pub(crate) fn to_wire(&self) -> v1::FeedSchema {
+        v1::FeedSchema {
             since: self.since.get(),
             schema: Some(convert::schema_to_wire(&self.schema, self.buckets.count())),
-        };
-        wire.encode_to_vec().into()
+        }
     }
 
-    fn from_bytes(bytes: &Bytes) -> Result<Self, ConvertError> {
-        let wire = v1::FeedSchema::decode(bytes.clone())?;
+    pub(crate) fn from_wire(wire: v1::FeedSchema) -> Result<Self, ConvertError> {
         let schema = wire.schema.ok_or(ConvertError::Field("schema"))?;
         let (schema, buckets) = convert::schema_from_wire(schema)?;
         let buckets = u16::try_from(buckets)
@@ -45,6 +43,16 @@ impl CellValue for FeedSchema {
             schema,
             buckets: Buckets::new(buckets.ok_or(ConvertError::Field("buckets"))?),
         })
+    }
+}
+
+impl CellValue for FeedSchema {
+    fn to_bytes(&self) -> Bytes {
+        self.to_wire().encode_to_vec().into()
+    }
+
+    fn from_bytes(bytes: &Bytes) -> Result<Self, ConvertError> {
+        FeedSchema::from_wire(v1::FeedSchema::decode(bytes.clone())?)
     }
 }
 

@@ -11,7 +11,9 @@ mod disk;
 mod lease;
 mod moves;
 mod open;
+mod past;
 mod power;
+mod runs;
 #[cfg(feature = "scylla")]
 mod scylla;
 mod texts;

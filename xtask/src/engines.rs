@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,7 +145,10 @@ fn watch(roles: &mut [Role], interrupts: &mut Interrupts, ready: impl Fn()) -> R
         }
         if !is_said && roles.iter().all(Role::is_ready) {
             is_said = true;
-            println!("all roles are ready after {:.1} s", began.elapsed().as_secs_f32());
+            println!(
+                "all roles are ready after {:.1} s",
+                began.elapsed().as_secs_f32()
+            );
             ready();
         }
         if !is_said && began.elapsed() > READY_MAX {
@@ -225,11 +228,15 @@ fn stop(mut roles: Vec<Role>) -> Result<()> {
     if killed.is_empty() {
         return Ok(());
     }
-    bail!("did not end in {STOP_MAX:?} and were killed: {}", killed.join(", "))
+    bail!(
+        "did not end in {STOP_MAX:?} and were killed: {}",
+        killed.join(", ")
+    )
 }
 
 /// What the build made.
 fn binary() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     target.join("release/onair")
 }

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use onair_cdc::bind::{FieldNumbers, bind};
 use onair_cdc::mysql::{MysqlConfig, MysqlSource};
-use onair_cdc::scan::{Settings, scan};
+use onair_cdc::scan::{Control, Settings, scan};
 use onair_cdc::source::Source as _;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -93,7 +93,14 @@ impl Pass {
             max_rate: None,
         };
         let meter = Meter::start()?;
-        let scanned = scan(&source, Arc::new(feed), delivered, settings, Arc::default()).await?;
+        let scanned = scan(
+            &source,
+            Arc::new(feed),
+            delivered,
+            settings,
+            Control::default(),
+        )
+        .await?;
         meter.stop(self.rows, &[("live rows", scanned.rows.len() as u64)])
     }
 }

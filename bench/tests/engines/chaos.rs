@@ -102,7 +102,11 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         if rng.random_bool(0.5) {
             let leaver = clients.swap_remove(rng.random_range(0..clients.len()));
             lives.push(leaver.finish().await);
-            clients.push(connect(&addresses, &mut rng).await.with_context(|| fleet.logs())?);
+            clients.push(
+                connect(&addresses, &mut rng)
+                    .await
+                    .with_context(|| fleet.logs())?,
+            );
             reconnects += 1;
         }
         pause(&mut rng, 0..1_500).await;
@@ -155,7 +159,11 @@ pub(super) fn judge(fleet: &Fleet, lives: &[Vec<Seen>]) -> Result<Report> {
         whole.epochs.extend(report.epochs);
         for now in seen {
             let held = *contents.entry(now.version).or_insert(now.state);
-            ensure!(held == now.state, "version {} has two contents", now.version);
+            ensure!(
+                held == now.state,
+                "version {} has two contents",
+                now.version
+            );
         }
     }
     ensure!(whole.versions > 0, "nobody saw anything");

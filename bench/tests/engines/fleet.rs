@@ -154,7 +154,10 @@ impl Fleet {
             at.is_some_and(|at: jiff::Timestamp| at >= since)
         };
         let state = |of: &OnAir| {
-            let role = roles.iter().filter(is_new).find(|role| role["process"] == of.name());
+            let role = roles
+                .iter()
+                .filter(is_new)
+                .find(|role| role["process"] == of.name());
             role.and_then(|role| role["state"].as_str())
         };
         let told: Vec<Option<&str>> = self.roles.iter().map(state).collect();
@@ -167,7 +170,10 @@ impl Fleet {
 
     /// Where each server listens.
     pub(crate) fn addresses(&self) -> Vec<&str> {
-        let servers = self.roles.iter().filter(|role| role.name().starts_with("server"));
+        let servers = self
+            .roles
+            .iter()
+            .filter(|role| role.name().starts_with("server"));
         servers.map(OnAir::address).collect()
     }
 

@@ -32,7 +32,10 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
     let [first, second] = &addresses[..] else {
         anyhow::bail!("two servers were asked for");
     };
-    let (left, right) = (Observer::connect(first).await?, Observer::connect(second).await?);
+    let (left, right) = (
+        Observer::connect(first).await?,
+        Observer::connect(second).await?,
+    );
     let both = Observer::connect_to(&[first, second]).await?;
     let workload = Workload::start(&fleet.engines.mysql, seed, 3, Duration::from_millis(20))?;
 
@@ -95,7 +98,11 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
         "{} versions compared at three clients, epochs {:?}, {sent} transactions",
         report.versions, report.epochs
     );
-    ensure!(report.epochs.len() == 1, "takeovers need no epoch: {}", fleet.logs());
+    ensure!(
+        report.epochs.len() == 1,
+        "takeovers need no epoch: {}",
+        fleet.logs()
+    );
     for role in &mut fleet.roles {
         role.stop()?;
     }

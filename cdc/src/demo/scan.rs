@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::room::{self, COLUMNS, Room};
 use super::server::{Shared, disconnected, unreachable};
 use crate::feed::Feed;
-use crate::source::{RowSink, ScanRequest, Scanned, SourceError};
+use crate::source::{Gate, RowSink, ScanRequest, Scanned, SourceError};
 
 /// Rows that one statement reads: its view is of one moment, the next statement's of another.
 const STATEMENT_ROWS: usize = 512;
@@ -38,8 +38,11 @@ pub(super) async fn run(
         incarnation: shared.connect()?.incarnation,
         begun: Instant::now(),
         max_rate: request.max_rate,
+        gate: &request.gate,
         read: AtomicU64::new(0),
         live: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        busy: AtomicU64::new(0),
     };
     shared.lock().counts.scans += 1;
     scan.pause().await;
@@ -65,6 +68,8 @@ pub(super) async fn run(
     Ok(Scanned {
         high,
         rows: scan.live.into_inner(),
+        bytes: scan.bytes.into_inner(),
+        busy: Duration::from_micros(scan.busy.into_inner()),
     })
 }
 
@@ -94,9 +99,14 @@ struct Scan<'a> {
     incarnation: u64,
     begun: Instant,
     max_rate: Option<u64>,
+    gate: &'a Gate,
     /// Rows read and rows that the predicate let through, over all ranges.
     read: AtomicU64,
     live: AtomicU64,
+    /// Bytes of those, as MySQL would send them.
+    bytes: AtomicU64,
+    /// Microseconds of statements.
+    busy: AtomicU64,
 }
 
 /// Keys from the first bound to before the second.
@@ -175,7 +185,9 @@ impl Scan<'_> {
     async fn range(&self, range: Range) -> Result<(), SourceError> {
         let (mut from, to) = range;
         loop {
+            self.gate.pass().await;
             self.connected()?;
+            let statement = Instant::now();
             let rooms: Vec<Arc<Room>> = {
                 let mut state = self.shared.lock();
                 let rooms = state.view(Instant::now());
@@ -188,6 +200,8 @@ impl Scan<'_> {
             for room in &rooms {
                 self.row(room);
             }
+            let busy = statement.elapsed().as_micros() as u64;
+            self.busy.fetch_add(busy, Ordering::Relaxed);
             let Some(last) = rooms.last().filter(|_| rooms.len() == STATEMENT_ROWS) else {
                 return Ok(());
             };
@@ -211,6 +225,8 @@ impl Scan<'_> {
         // All in one task: its ranges take turns.
         (self.sink)(0, &row);
         self.live.fetch_add(1, Ordering::Relaxed);
+        let bytes: u64 = row.iter().map(sent_bytes).sum();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Lets others run, and waits until so many rows may have been read.
@@ -223,5 +239,16 @@ impl Scan<'_> {
             }
             None => tokio::task::yield_now().await,
         }
+    }
+}
+
+/// Bytes of a value in MySQL's binary protocol.
+fn sent_bytes(value: &Value<'_>) -> u64 {
+    match value {
+        Value::Null => 0,
+        Value::Bytes(bytes) => bytes.len() as u64 + 1,
+        Value::Float(_) => 4,
+        Value::DateTime(_) => 12,
+        _ => 8,
     }
 }

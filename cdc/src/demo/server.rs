@@ -132,6 +132,16 @@ impl DemoServer {
         committed
     }
 
+    /// The same in a session with `sql_log_bin = 0`: SELECT sees it, the binlog does not tell.
+    pub fn unlogged(&self, work: impl FnOnce(&mut Transaction<'_>)) {
+        let mut state = self.shared.lock();
+        let mut transaction = Transaction::new(&mut state);
+        work(&mut transaction);
+        if let Some(changes) = transaction.finish() {
+            state.unlogged(changes);
+        }
+    }
+
     /// Runs `count` transactions of the workload at once.
     pub fn work(&self, count: usize) {
         for _ in 0..count {

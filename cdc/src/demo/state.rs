@@ -194,6 +194,11 @@ impl State {
         ))
     }
 
+    /// Changes rows without a word in the binlog.
+    pub(super) fn unlogged(&mut self, changes: Changes) {
+        Effect::Rows(changes.rows).apply(&mut self.rooms);
+    }
+
     /// TRUNCATE TABLE live.room, as one that waits for every commit under way.
     pub(super) fn truncate(&mut self, now: Instant) -> Gtid {
         self.settle();

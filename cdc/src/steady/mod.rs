@@ -3,9 +3,11 @@
 //! Nothing in the loop waits for the store or the source but the futures that it selects on: a slow disk makes no
 //! late flush.
 
+mod findings;
+mod runs;
 mod scans;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,19 +18,24 @@ use onair_model::plant::{Bug, failpoint, planted};
 use onair_store::ShardStore;
 use onair_store::checkpoint::{Checkpoint, FeedCheckpoint, Fingerprint, Held};
 use onair_store::lease::HeldLease;
+use onair_store::runs::Drift;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::scans::{Drift, Purpose, Scanning};
+use self::findings::Finding;
+use self::runs::Current;
+use self::scans::{Purpose, Scanning};
 use crate::change::{KeyChange, Step};
 use crate::chores::{self, Chores, Done};
 use crate::clock;
 use crate::config::ReaderConfig;
 use crate::reader::{Before, Begun, Common, Ended};
 use crate::resume::{Cause, remember};
-use crate::scan::{Scan, ScanError};
+use crate::runs::{INTERRUPTED, Report};
+use crate::scan::{Scan, ScanError, Window};
 use crate::sequence::{CutKind, Sequence};
 use crate::source::Source;
 use crate::status::{Phase, Status};
@@ -61,12 +68,19 @@ pub(crate) struct Steady<'a> {
     prints: VecDeque<Fingerprint>,
     /// Set while the epoch has not been stated yet: nothing is flushed.
     opening: Option<Vec<Vec<Option<Before>>>>,
-    /// A scan took away too much; the next one must agree.
-    held: bool,
-    /// What that scan found, while following.
-    drift: Option<Drift>,
     scan: Option<Scanning>,
+    /// When every feed is to be scanned again.
     scan_due: Option<Instant>,
+    /// What a scan found different, until it is taken.
+    finding: Option<Finding>,
+    /// Feeds whose finding an operator approved while the epoch opens.
+    approved: BTreeSet<usize>,
+    /// Looks up by rows what a finding is; empty when that is done.
+    explaining: JoinSet<Result<Drift, String>>,
+    /// The run of the scan under way, or of the finding.
+    run: Option<Current>,
+    /// Runs that this reader is through with, until they are saved.
+    parting: Vec<Report>,
     flush: Option<BoxFuture<'static, Result<(), LogError>>>,
     flush_begun: Instant,
     full_wanted: bool,
@@ -105,6 +119,7 @@ enum Event {
     Tick,
     Chores(Result<Done, Ended>),
     Scanned(Result<Vec<Scan>, ScanError>),
+    Explained(Result<Result<Drift, String>, JoinError>),
     Due,
     Step(Result<Step, StreamError>),
 }
@@ -126,14 +141,13 @@ impl<'a> Steady<'a> {
             sequence,
             prints,
             opening,
-            held: false,
-            drift: None,
             scan: None,
-            scan_due: with
-                .config
-                .settings
-                .scan_period
-                .map(|period| Instant::now() + period),
+            scan_due: runs::next_due(with.config.settings.scan_period),
+            finding: None,
+            approved: BTreeSet::new(),
+            explaining: JoinSet::new(),
+            run: None,
+            parting: Vec::new(),
             flush: None,
             flush_begun: Instant::now() - with.config.settings.flush_interval,
             full_wanted: true,
@@ -149,7 +163,7 @@ impl<'a> Steady<'a> {
     }
 
     /// Runs until something ends it. In this order: stop, what was flushed, the second's tick, chores, a scan's end,
-    /// a flush that is due, the stream.
+    /// what a finding is, a flush that is due, the stream.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Ended {
         if self.opening.is_some() {
             self.begin_scan(Purpose::Opening, (0..self.common.feeds.len()).collect());
@@ -169,10 +183,12 @@ impl<'a> Steady<'a> {
                 _ = tick.tick() => Event::Tick,
                 Some(done) = OptionFuture::from(self.chores.as_mut()) => Event::Chores(done),
                 Some(done) = OptionFuture::from(scanning) => Event::Scanned(done),
+                Some(done) = self.explaining.join_next() => Event::Explained(done),
                 () = tokio::time::sleep_until(due.unwrap_or(self.flush_begun)), if due.is_some() => Event::Due,
                 step = self.stream.next(), if may_read => Event::Step(step),
             };
             if let Err(ended) = self.handle(event).await {
+                self.part(&ended).await;
                 return ended;
             }
         }
@@ -199,15 +215,13 @@ impl<'a> Steady<'a> {
             Event::Tick => self.tick()?,
             Event::Chores(done) => {
                 self.chores = None;
-                self.chores_done(done?)?;
+                self.chores_done(done?).await?;
             }
             Event::Scanned(found) => {
                 let found = found?;
-                if let Some(scan) = &mut self.scan {
-                    scan.running = None;
-                    scan.found = found;
-                }
+                self.scanned(found);
             }
+            Event::Explained(done) => self.explained(done).await?,
             Event::Due => {}
             Event::Step(step) => {
                 self.take(step?)?;
@@ -231,14 +245,10 @@ impl<'a> Steady<'a> {
                 let changes = transaction.changes.iter().flat_map(|(_, changes)| changes);
                 changes.for_each(|change| self.counts.take(change));
                 if let Some(scan) = &mut self.scan {
-                    for (feed, changes) in &transaction.changes {
-                        let Some(at) = scan.feeds.iter().position(|scanned| scanned == feed) else {
-                            continue;
-                        };
-                        changes
-                            .iter()
-                            .for_each(|change| scan.windows[at].touch(change));
-                    }
+                    Window::touch_all(&scan.feeds, &mut scan.windows, &transaction.changes);
+                }
+                if let Some(finding) = &mut self.finding {
+                    Window::touch_all(&finding.feeds, &mut finding.windows, &transaction.changes);
                 }
                 self.sequence
                     .attest(clock::not_ahead(transaction.commit_time));
@@ -360,9 +370,7 @@ impl<'a> Steady<'a> {
         } else {
             self.xa_since = None;
         }
-        if self.scan.is_none() && self.scan_due.is_some_and(|due| due <= Instant::now()) {
-            self.begin_scan(Purpose::Reconcile, (0..self.common.feeds.len()).collect());
-        }
+        self.bound_windows();
         if self.chores.is_none()
             && let Some(lease) = self.lease.take()
         {
@@ -385,14 +393,21 @@ impl<'a> Steady<'a> {
                 durable,
                 candidates,
                 checkpoint: self.checkpoint.clone(),
-                asks: self.opening.is_none() && self.scan.is_none(),
+                asks: self.may_restate(),
+                errand: self.errand(),
             };
             self.chores = Some(chores::run(Arc::clone(self.with.store), chores).boxed());
         }
         Ok(())
     }
 
-    fn chores_done(&mut self, done: Done) -> Result<(), Ended> {
+    /// Whether a scan for the merger may begin: a paused one gives way to it.
+    fn may_restate(&self) -> bool {
+        let gives_way = self.scan.as_ref().is_none_or(|_| self.is_paused());
+        self.opening.is_none() && self.finding.is_none() && gives_way
+    }
+
+    async fn chores_done(&mut self, done: Done) -> Result<(), Ended> {
         self.lease = Some(done.lease);
         if done.saved.is_some() {
             self.checkpoint.clone_from(&done.saved);
@@ -405,7 +420,8 @@ impl<'a> Steady<'a> {
                 .status
                 .send_modify(|status| status.checkpoint = Some(version));
         }
-        if done.requests.is_empty() || self.scan.is_some() || self.opening.is_some() {
+        self.brought(done.brought).await?;
+        if done.requests.is_empty() || !self.may_restate() {
             return Ok(());
         }
         if done
@@ -424,12 +440,16 @@ impl<'a> Steady<'a> {
             requests = done.requests.len(),
             "the merger asks for buckets again"
         );
+        if self.scan.is_some() {
+            self.give_up_scan("the merger needed a scan meanwhile");
+        }
         self.begin_scan(Purpose::Restate(done.requests), feeds);
         Ok(())
     }
 
     /// Everything delivered goes to the log before we end.
     async fn finish(mut self) -> Ended {
+        self.part(&Ended::Shutdown).await;
         if self.opening.is_none() {
             let flushes = self.sequence.flush(CutKind::Full);
             self.append(flushes);

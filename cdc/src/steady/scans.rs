@@ -5,22 +5,22 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use onair_model::plant::{Bug, failpoint, planted};
-use onair_model::{Body, Bucket, Digest, Sum};
+use onair_model::{Body, Bucket, Sum};
 use onair_store::CellKey;
 use onair_store::checkpoint::{EpochState, read};
-use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
 
 use super::Steady;
+use super::findings::sums_before;
 use crate::chores::{self, Request};
 use crate::clock;
 use crate::reader::{Ended, ReaderError, burn};
-use crate::scan::{self, Scan, ScanError, Sorted, Window, sort};
+use crate::scan::{self, Control, Scan, ScanError, Sorted, Window, sort};
 use crate::sequence::CutKind;
+use crate::source::Gate;
 use crate::status::Phase;
-
-/// Digest and rows that scans have and the chain lacks, by feed and bucket.
-pub(super) type Drift = Vec<(usize, Vec<(Digest, i64)>)>;
 
 /// A scan under way, or done and waiting for the stream.
 pub(super) struct Scanning {
@@ -29,13 +29,15 @@ pub(super) struct Scanning {
     pub(super) windows: Vec<Window>,
     pub(super) running: Option<BoxFuture<'static, Result<Vec<Scan>, ScanError>>>,
     pub(super) found: Vec<Scan>,
+    /// Shut while its run is paused.
+    pub(super) gate: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// The epoch's first content.
     Opening,
-    /// To see that all is well.
+    /// To see that all is well with the feed of the run.
     Reconcile,
     /// The merger asked for buckets of a feed.
     Restate(Vec<Request>),
@@ -45,10 +47,19 @@ impl Steady<'_> {
     pub(super) fn begin_scan(&mut self, purpose: Purpose, feeds: Vec<usize>) {
         failpoint("scan");
         let source = Arc::clone(self.with.source);
-        let settings = self.with.config.settings.scan;
+        let mut settings = self.with.config.settings.scan;
+        let wanted = self.run.as_ref().and_then(|run| run.report.run.rate_max);
+        if let (Purpose::Reconcile, Some(wanted)) = (&purpose, wanted) {
+            let most = settings.max_rate.unwrap_or(u64::MAX);
+            settings.max_rate = Some(most.min(wanted.get()));
+        }
         let delivered = self.sequence.executed().clone();
         self.scanned.store(0, Ordering::Relaxed);
-        let progress = Arc::clone(&self.scanned);
+        let gate = watch::Sender::new(true);
+        let control = Control {
+            progress: Arc::clone(&self.scanned),
+            gate: Gate::of(&gate),
+        };
         let wanted: Vec<_> = feeds
             .iter()
             .map(|feed| Arc::clone(&self.common.feeds[*feed]))
@@ -57,19 +68,13 @@ impl Steady<'_> {
             let mut found = Vec::with_capacity(wanted.len());
             for feed in wanted {
                 found.push(
-                    scan::scan(
-                        &*source,
-                        feed,
-                        delivered.clone(),
-                        settings,
-                        Arc::clone(&progress),
-                    )
-                    .await?,
+                    scan::scan(&*source, feed, delivered.clone(), settings, control.clone())
+                        .await?,
                 );
             }
             Ok(found)
         };
-        if !self.held {
+        if self.finding.is_none() {
             let phase = if matches!(purpose, Purpose::Opening) {
                 Phase::Opening
             } else {
@@ -77,19 +82,29 @@ impl Steady<'_> {
             };
             self.say(phase, "scanning");
         }
-        self.scan_due = self
-            .with
-            .config
-            .settings
-            .scan_period
-            .map(|period| Instant::now() + period);
         self.scan = Some(Scanning {
             purpose,
             windows: feeds.iter().map(|_| Window::open()).collect(),
             feeds,
             running: Some(running.boxed()),
             found: Vec::new(),
+            gate,
         });
+    }
+
+    /// The source has given all rows.
+    pub(super) fn scanned(&mut self, found: Vec<Scan>) {
+        let Some(scan) = &mut self.scan else {
+            return;
+        };
+        if let Some(current) = &mut self.run {
+            let run = &mut current.report.run;
+            run.rows_scanned = found.iter().map(|scan| scan.rows.len() as u64).sum();
+            run.database += found.iter().map(|scan| scan.busy).sum();
+            run.database_bytes += found.iter().map(|scan| scan.bytes).sum::<u64>();
+        }
+        scan.running = None;
+        scan.found = found;
     }
 
     /// Uses a finished scan once the stream has delivered everything that it may show.
@@ -131,43 +146,25 @@ impl Steady<'_> {
     }
 
     /// States the new epoch's content.
-    fn opened(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
+    pub(super) fn opened(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
         let Some(before) = self.opening.take() else {
             return Ok(());
         };
         let mut flushes = Vec::new();
-        let agreed = self.held
+        let agreed = self.finding.take().is_some()
             && contents
                 .iter()
                 .all(|(feed, sorted)| self.sums(*feed) == sorted.sums);
-        for (feed, sorted) in &contents {
-            let held = &before[*feed];
-            let sums: Vec<Sum> = held
-                .iter()
-                .zip(&sorted.sums)
-                .map(|(held, now)| held.map_or(*now, |held| held.sum))
-                .collect();
-            let checked = self.with.config.settings.guard.check(&sums, &sorted.sums);
-            if let (Err(blast), false) = (checked, agreed) {
-                let name = &self.common.feeds[*feed].config.name;
-                error!(feed = %name, before = blast.before, after = blast.after, "the scan would take too many rows away: held until another scan agrees");
-                self.say(
-                    Phase::Held,
-                    &format!(
-                        "feed {name}: a scan leaves {} of {} rows; another one must agree",
-                        blast.after, blast.before
-                    ),
-                );
-                for (feed, sorted) in &contents {
-                    self.sequence.settle(*feed, &sorted.sums);
-                }
-                self.held = true;
-                self.opening = Some(before);
-                self.begin_scan(Purpose::Opening, (0..self.common.feeds.len()).collect());
-                return Ok(());
-            }
+        let guard = self.with.config.settings.guard;
+        let blast = contents.iter().find_map(|(feed, sorted)| {
+            let sums = sums_before(&before[*feed], &sorted.sums);
+            let blast = guard.check(&sums, &sorted.sums).err()?;
+            (!agreed && !self.approved.contains(feed)).then_some((*feed, blast))
+        });
+        if let Some((feed, blast)) = blast {
+            self.hold_opening((feed, &blast), before, contents);
+            return Ok(());
         }
-        self.held = false;
         let at = clock::unix_micros();
         for (feed, sorted) in contents {
             self.sequence.settle(feed, &sorted.sums);
@@ -195,6 +192,7 @@ impl Steady<'_> {
         failpoint("epoch stated");
         self.flushing = self.candidate();
         self.append(flushes);
+        self.epoch_opened();
         self.say(Phase::Following, "");
         let proofs = self.common.feeds.len() as u64;
         self.with
@@ -203,7 +201,7 @@ impl Steady<'_> {
         Ok(())
     }
 
-    fn sums(&self, feed: usize) -> Vec<Sum> {
+    pub(super) fn sums(&self, feed: usize) -> Vec<Sum> {
         self.sequence
             .mark(feed)
             .buckets
@@ -212,41 +210,28 @@ impl Steady<'_> {
             .collect()
     }
 
-    /// What scans have that the chain lacks, by feed and bucket. It stays the same while transactions come: they change
-    /// both sides by the same rows, before and after.
-    fn drift(&self, contents: &[(usize, Sorted)]) -> Drift {
-        let apart = |(scan, chain): (&Sum, Sum)| {
-            let rows = scan.count as i64 - chain.count as i64;
-            (scan.digest.minus(chain.digest), rows)
-        };
-        contents
-            .iter()
-            .map(|(feed, sorted)| {
-                let chain = self.sums(*feed);
-                (*feed, sorted.sums.iter().zip(chain).map(apart).collect())
-            })
-            .collect()
-    }
-
     /// Compares what scans found with the chain; states requested buckets again.
     async fn compared(
         &mut self,
-        contents: Vec<(usize, Sorted)>,
+        mut contents: Vec<(usize, Sorted)>,
         requests: &[Request],
     ) -> Result<(), Ended> {
         let drifted = contents
             .iter()
             .position(|(feed, sorted)| self.sums(*feed) != sorted.sums);
-        if drifted.is_some() {
-            return self.drifted(contents).await;
+        if let Some(at) = drifted {
+            // The other feeds' requests stand until the next scan.
+            let (feed, sorted) = contents.swap_remove(at);
+            return self.differs(feed, sorted).await;
         }
-        self.held = false;
-        self.drift = None;
+        self.finding = None;
+        self.explaining = JoinSet::new();
         self.say(Phase::Following, "");
         let at = clock::unix_micros();
         let mut flushes = self.sequence.flush(CutKind::Partial);
         for (feed, sorted) in contents {
             self.sequence.prove(feed, at);
+            self.agreed(feed);
             self.with.status.send_modify(|status| status.proofs += 1);
             let marks = self.sequence.mark(feed);
             let mut rows = sorted.buckets;
@@ -276,39 +261,8 @@ impl Steady<'_> {
         Ok(())
     }
 
-    /// The table is not what the chain says: the epoch was false. The next one opens from this same scan.
-    async fn drifted(&mut self, contents: Vec<(usize, Sorted)>) -> Result<(), Ended> {
-        let drift = self.drift(&contents);
-        for (feed, sorted) in &contents {
-            let name = &self.common.feeds[*feed].config.name;
-            let now = self.sums(*feed);
-            let buckets = now
-                .iter()
-                .zip(&sorted.sums)
-                .filter(|(chain, scan)| chain != scan)
-                .count();
-            if buckets > 0 {
-                error!(feed = %name, buckets, version = %self.sequence.version(), "drift: the table is not what the chain says");
-            }
-            if let Err(blast) = self.with.config.settings.guard.check(&now, &sorted.sums)
-                && self.drift.as_ref() != Some(&drift)
-            {
-                error!(feed = %name, before = blast.before, after = blast.after, "the scan would take too many rows away: held until another scan agrees");
-                self.held = true;
-                self.drift = Some(drift);
-                self.say(
-                    Phase::Held,
-                    &format!(
-                        "feed {name}: a scan leaves {} of {} rows; another one must agree",
-                        blast.after, blast.before
-                    ),
-                );
-                self.begin_scan(Purpose::Reconcile, (0..self.common.feeds.len()).collect());
-                return Ok(());
-            }
-        }
-        self.held = false;
-        self.drift = None;
+    /// The table is not what the chain says of a feed: the epoch was false. The next one opens from this same scan.
+    pub(super) async fn open_from(&mut self, feed: usize, sorted: Sorted) -> Result<(), Ended> {
         let mut flushes = self.sequence.flush(CutKind::Partial);
         let marks: Vec<_> = (0..self.common.feeds.len())
             .map(|feed| self.sequence.mark(feed))
@@ -340,33 +294,25 @@ impl Steady<'_> {
         info!(%epoch, reason, "an epoch is opened");
         self.with.status.send_modify(|status| status.epochs += 1);
         self.sequence.begin_epoch(epoch, false);
-        let at = clock::unix_micros();
-        let mut contents: Vec<Option<Sorted>> = {
-            let mut by_feed: Vec<Option<Sorted>> = self.common.feeds.iter().map(|_| None).collect();
-            for (feed, sorted) in contents {
-                by_feed[feed] = Some(sorted);
-            }
-            by_feed
-        };
-        for (feed, marks) in marks.iter().enumerate() {
-            let mut found = contents[feed].take();
-            if let Some(sorted) = &found {
-                self.sequence.settle(feed, &sorted.sums);
-                self.sequence.prove(feed, at);
-            }
-            let bodies = self.common.feeds[feed].config.buckets.all().map(|bucket| {
-                let mark = marks.buckets[bucket.index()];
-                let body = match &mut found {
-                    Some(sorted) if sorted.sums[bucket.index()] != mark.sum => Body::Replace {
+        self.sequence.settle(feed, &sorted.sums);
+        self.sequence.prove(feed, clock::unix_micros());
+        let Sorted { mut buckets, sums } = sorted;
+        for (of, marks) in marks.iter().enumerate() {
+            let bodies = self.common.feeds[of].config.buckets.all().map(|bucket| {
+                let at = bucket.index();
+                let mark = marks.buckets[at];
+                let body = if of == feed && sums[at] != mark.sum {
+                    Body::Replace {
                         d: epoch.start(),
-                        rows: std::mem::take(&mut sorted.buckets[bucket.index()]),
-                    },
-                    _ => Body::Carry { old: mark.d },
+                        rows: std::mem::take(&mut buckets[at]),
+                    }
+                } else {
+                    Body::Carry { old: mark.d }
                 };
                 (bucket, body)
             });
             let bodies = bodies.collect();
-            flushes.push(self.sequence.restate(feed, bodies));
+            flushes.push(self.sequence.restate(of, bodies));
         }
         self.candidates.clear();
         self.flushing = self.candidate();

@@ -12,7 +12,7 @@ use mysql_async::{Conn, Opts, Row, Value as Sent};
 use onair_cdc::change::KeyChange;
 use onair_cdc::encode::Encoder;
 use onair_cdc::feed::Feed;
-use onair_cdc::source::{RowSink, ScanRequest, Source as _};
+use onair_cdc::source::{Gate, RowSink, ScanRequest, Source as _};
 use onair_model::key::KeyReader;
 use onair_model::schema::FieldKind;
 use onair_xtask::servers::Server;
@@ -202,6 +202,7 @@ async fn scan(
         delivered: source.identity().await?.executed,
         parallel: 2,
         max_rate: None,
+        gate: Gate::always_open(),
     };
     source.scan(&request, sink).await?;
     let rows = std::mem::take(&mut found.lock().unwrap().1);

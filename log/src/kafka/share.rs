@@ -96,8 +96,7 @@ impl Member {
             held: Mutex::default(),
             told: tell,
         };
-        let consumer: StreamConsumer<Hands> =
-            config.create_with_context(hands).map_err(failed)?;
+        let consumer: StreamConsumer<Hands> = config.create_with_context(hands).map_err(failed)?;
         consumer.subscribe(&[&feed.topic]).map_err(failed)?;
         let consumer = Consumer::from(consumer);
         let mut served = JoinSet::new();

@@ -57,10 +57,16 @@ async fn divided(workers: &mut [&mut Worker]) {
             let sum: usize = shares.iter().map(BTreeSet::len).sum();
             let is_even = shares.iter().all(|share| share.len() >= least);
             if together.len() == all && sum == all && is_even {
-                println!("{} workers after {:?}: {shares:?}", shares.len(), since.elapsed());
+                println!(
+                    "{} workers after {:?}: {shares:?}",
+                    shares.len(),
+                    since.elapsed()
+                );
                 return;
             }
-            let changes = workers.iter_mut().map(|worker| Box::pin(worker.ours.changed()));
+            let changes = workers
+                .iter_mut()
+                .map(|worker| Box::pin(worker.ours.changed()));
             let (changed, ..) = futures_util::future::select_all(changes).await;
             changed.unwrap();
         }

@@ -343,6 +343,8 @@ impl Loading {
         self.check_address("server.listen", Some(self.config.listen.clone()), LISTEN);
         self.check_address("admin.listen", self.config.admin.clone(), ADMIN);
         self.check_engines();
+        // One window for all that is kept of the past.
+        self.config.reader.history_window = self.config.merger.history_window;
         if self.errors.is_empty() {
             Ok(Loaded {
                 config: self.config,
@@ -414,10 +416,17 @@ impl Loading {
             let text = "store.scylla.certificate_file and store.scylla.key_file belong together: give both or none";
             self.wrong(self.origin("store.scylla.certificate_file"), text);
         } else if tls.certificate.is_some() && tls.ca.is_none() {
-            let text = "store.scylla.certificate_file: needs store.scylla.ca_file, which turns TLS on";
+            let text =
+                "store.scylla.certificate_file: needs store.scylla.ca_file, which turns TLS on";
             self.wrong(self.origin("store.scylla.certificate_file"), text);
         }
-        if self.config.scylla.replication.iter().any(|one| !is_replication(one)) {
+        if self
+            .config
+            .scylla
+            .replication
+            .iter()
+            .any(|one| !is_replication(one))
+        {
             let text = "store.scylla.replication: write [\"3\"], or [\"dc1:3\", \"dc2:3\"]";
             self.wrong(self.origin("store.scylla.replication"), text);
         }

@@ -79,7 +79,9 @@ pub(super) mod list {
     use super::*;
     pub(crate) const KIND: Kind = Kind::List;
     pub(crate) fn parse(text: &str) -> Parsed<Vec<String>> {
-        text.split(',').map(|one| super::text::parse(one.trim())).collect()
+        text.split(',')
+            .map(|one| super::text::parse(one.trim()))
+            .collect()
     }
     pub(crate) fn show(value: &[String]) -> String {
         value.join(",")
@@ -94,7 +96,9 @@ pub(super) mod optional {
     where
         T::Err: ToString,
     {
-        text.parse().map(Some).map_err(|why: T::Err| why.to_string())
+        text.parse()
+            .map(Some)
+            .map_err(|why: T::Err| why.to_string())
     }
     pub(crate) fn show<T: ToString>(value: &Option<T>) -> String {
         value.as_ref().map(ToString::to_string).unwrap_or_default()

@@ -1,12 +1,15 @@
 //! One file a verb.
 
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod get;
 pub(crate) mod re_derive;
+pub(crate) mod reconcile;
 mod resume;
 pub(crate) mod role;
+pub(crate) mod runs;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod store;

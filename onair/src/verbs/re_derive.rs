@@ -29,7 +29,12 @@ pub(crate) async fn run(args: ReDeriveArgs, out: &mut Output) -> Result<(), Fail
         .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
     let version = forgotten.map(|checkpoint| checkpoint.version);
     if args.json {
-        return Ok(json::line(out, &ReDeriveForm { checkpoint: version })?);
+        return Ok(json::line(
+            out,
+            &ReDeriveForm {
+                checkpoint: version,
+            },
+        )?);
     }
     out.line(&match version {
         Some(version) => format!(

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::up::{failed, unusable, until};
+use super::up::{failed, until, unusable};
 use crate::admin::Probes;
 use crate::backends::{self, Backends};
 use crate::cli::{MergerArgs, RoleArgs, ServerArgs, SourceArgs};
@@ -150,7 +150,10 @@ async fn run(
         let after = began.elapsed();
         if args.json {
             let addresses = places.iter().map(|(of, at)| (*of, at.clone())).collect();
-            return json::line(out, &RoleReadyForm::new(role.name(), &process, addresses, after));
+            return json::line(
+                out,
+                &RoleReadyForm::new(role.name(), &process, addresses, after),
+            );
         }
         let word = out.tone(Tone::Good, "ready");
         out.line(&format!("{word} after {}: {}", ago(after), words(system)))?;
@@ -346,7 +349,11 @@ impl Reload {
         let (before, now) = (report::lines(&self.loaded), report::lines(&loaded));
         let changed: Vec<&str> = now
             .iter()
-            .filter(|line| !before.iter().any(|old| old.name == line.name && old.value == line.value))
+            .filter(|line| {
+                !before
+                    .iter()
+                    .any(|old| old.name == line.name && old.value == line.value)
+            })
             .map(|line| line.name.as_str())
             .chain(
                 before

@@ -96,7 +96,10 @@ fn role_row(role: &RoleForm) -> Vec<String> {
         role.role.clone(),
         role.process.clone(),
         role.state.clone(),
-        silent.map_or_else(|| "now".to_owned(), |silent| format!("{} ago", crate::output::ago(silent))),
+        silent.map_or_else(
+            || "now".to_owned(),
+            |silent| format!("{} ago", crate::output::ago(silent)),
+        ),
         role.detail.clone(),
     ]
 }

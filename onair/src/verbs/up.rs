@@ -552,12 +552,7 @@ impl Rates {
     }
 }
 
-fn status_text(
-    system: &System,
-    status: &Status,
-    rates: &Rates,
-    is_ready: bool,
-) -> String {
+fn status_text(system: &System, status: &Status, rates: &Rates, is_ready: bool) -> String {
     let scanned = match status.phase {
         Phase::Opening if status.scanned > 0 => {
             format!("  {} rows scanned", grouped(status.scanned))
@@ -567,7 +562,10 @@ fn status_text(
     if !is_ready {
         return format!("{}{scanned}  {}", status.phase.name(), status.detail);
     }
-    let reports = system.server().map(|server| server.feeds()).unwrap_or_default();
+    let reports = system
+        .server()
+        .map(|server| server.feeds())
+        .unwrap_or_default();
     let mut text = String::new();
     for report in &reports {
         let Some(seal) = &report.seal else { continue };

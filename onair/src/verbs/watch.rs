@@ -52,7 +52,7 @@ pub(crate) async fn run(args: WatchArgs, out: &mut Output) -> Result<(), Failure
 }
 
 /// Ctrl-C or SIGTERM.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let Ok(mut terminate) =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
     else {

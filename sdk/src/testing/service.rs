@@ -71,4 +71,40 @@ impl OnAir for Service {
     ) -> Result<Response<v1::SchemaResponse>, Status> {
         Err(Status::unimplemented("the fake server only streams"))
     }
+
+    type PastStream = BoxStream<v1::SubscribeResponse>;
+
+    async fn past(
+        &self,
+        _: Request<v1::PastRequest>,
+    ) -> Result<Response<Self::PastStream>, Status> {
+        Err(Status::unimplemented("the fake server has no past"))
+    }
+
+    type KeyHistoryStream = BoxStream<v1::KeyStep>;
+
+    async fn key_history(
+        &self,
+        _: Request<v1::KeyHistoryRequest>,
+    ) -> Result<Response<Self::KeyHistoryStream>, Status> {
+        Err(Status::unimplemented("the fake server has no past"))
+    }
+
+    async fn reconcile(
+        &self,
+        _: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
+
+    async fn runs(
+        &self,
+        _: Request<v1::RunsRequest>,
+    ) -> Result<Response<v1::RunsResponse>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
+
+    async fn move_run(&self, _: Request<v1::MoveRunRequest>) -> Result<Response<v1::Run>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod exact;
+mod past;
 mod resolved;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub async fn exact(make: impl AsyncFn() -> Store) {
     exact::values_have_limits(&*make().await).await;
     exact::segments_are_whole_or_missing(&*make().await).await;
     exact::history_is_a_half_open_range_in_order(&*make().await).await;
+    past::the_past_is_read_by_version_and_by_time(&*make().await).await;
 }
 
 /// Every case that holds through errors and unknown outcomes too.

@@ -12,7 +12,7 @@ use super::super::{CommitOrder, Counts, Delay, DemoServer, DemoSettings, Hooks};
 use super::quiet;
 use super::reader::{Live, Reader, live};
 use crate::encode::Encoder;
-use crate::source::{RowSink, ScanRequest, Scanned, Source};
+use crate::source::{Gate, RowSink, ScanRequest, Scanned, Source};
 
 /// Scans by the whole rule, and as many by a part of it.
 const SCANS: usize = 25;
@@ -49,6 +49,7 @@ async fn scan(reader: &mut Reader, delivered: GtidSet, touched: &mut Touched) ->
         delivered,
         parallel: 3,
         max_rate: None,
+        gate: Gate::always_open(),
     };
     let keys = request.feed.key.len();
     let gathered = Arc::new(Mutex::new((Encoder::new(&request.feed), Live::new())));
@@ -190,6 +191,7 @@ async fn a_scan_keeps_to_its_rate() {
         delivered: reader.delivered.clone(),
         parallel: 4,
         max_rate: Some(1_000),
+        gate: Gate::always_open(),
     };
     let begun = Instant::now();
     let scanned = reader

@@ -74,11 +74,13 @@ impl EventLog for Kept {
 }
 
 /// The demo, but scans do not see rows with an id below this: as if they had been deleted without a word in the binlog.
-struct Hiding {
+pub(super) struct Hiding {
     demo: DemoSource,
-    below: AtomicU64,
+    pub(super) below: AtomicU64,
+    /// Milliseconds that each scan takes longer.
+    pub(super) slow: AtomicU64,
     /// The same for scans after the next one.
-    then: Mutex<Vec<u64>>,
+    pub(super) then: Mutex<Vec<u64>>,
 }
 
 #[async_trait]
@@ -94,7 +96,8 @@ impl Source for Hiding {
     }
     async fn scan(&self, request: &ScanRequest, sink: RowSink) -> Result<Scanned, SourceError> {
         // So that whoever watches the status sees what stands there while a scan is under way.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let slow = 20 + self.slow.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(slow)).await;
         let below = self.below.load(Ordering::Relaxed);
         if let Some(next) = self.then.lock().unwrap().pop() {
             self.below.store(next, Ordering::Relaxed);
@@ -115,32 +118,33 @@ impl Source for Hiding {
     }
 }
 
-struct World {
-    server: Arc<DemoServer>,
-    source: Arc<Hiding>,
-    feed: Arc<Feed>,
+pub(super) struct World {
+    pub(super) server: Arc<DemoServer>,
+    pub(super) source: Arc<Hiding>,
+    pub(super) feed: Arc<Feed>,
     log: Arc<Kept>,
-    store: Arc<RedbStore>,
+    pub(super) store: Arc<RedbStore>,
     lineage: Lineage,
-    scan_period: Option<Duration>,
+    pub(super) settings: Settings,
     _dir: tempfile::TempDir,
 }
 
 /// A reader that runs.
-struct Life {
+pub(super) struct Life {
     tasks: JoinSet<Result<(), ReaderError>>,
     stop: CancellationToken,
-    status: watch::Receiver<Status>,
+    pub(super) status: watch::Receiver<Status>,
 }
 
 impl World {
-    async fn new(seed: u64) -> World {
+    pub(super) async fn new(seed: u64) -> World {
         let dir = tempfile::tempdir().unwrap();
         let server = DemoServer::start(quiet(2_000, seed));
         let store = Arc::new(RedbStore::open(dir.path().join("store")).unwrap());
         let source = Hiding {
             demo: DemoSource::new(server.clone()),
             below: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
             then: Mutex::default(),
         };
         World {
@@ -150,20 +154,20 @@ impl World {
             log: Arc::new(Kept(MemoryLog::new(MemoryConfig::default()))),
             lineage: cells::lineage(&*store).await.unwrap(),
             store,
-            scan_period: None,
+            settings: Settings {
+                scan_period: None,
+                lease_patience: Duration::ZERO,
+                ..Settings::default()
+            },
             _dir: dir,
         }
     }
 
-    fn start(&self) -> Life {
+    pub(super) fn start(&self) -> Life {
         let config = ReaderConfig {
             source: "source".into(),
             feeds: vec![self.feed.config.clone()],
-            settings: Settings {
-                scan_period: self.scan_period,
-                lease_patience: Duration::ZERO,
-                ..Settings::default()
-            },
+            settings: self.settings.clone(),
         };
         let reader = Reader::new(
             config,
@@ -183,7 +187,7 @@ impl World {
     }
 
     /// What the log's cuts state, once it is the table with everything committed so far, without hidden rows.
-    async fn equal(&self) -> Taken {
+    pub(super) async fn equal(&self) -> Taken {
         let mut live = live(&self.feed, &self.server.table());
         let below = self.source.below.load(Ordering::Relaxed);
         live.retain(|key, _| key.as_u64().is_some_and(|id| id >= below));
@@ -210,7 +214,7 @@ impl World {
     }
 
     /// Runs for a while: 30 transactions, all of them in a checkpoint.
-    async fn lived(&self) -> Taken {
+    pub(super) async fn lived(&self) -> Taken {
         let mut life = self.start();
         life.wait("following", |now| {
             now.phase == Phase::Following && now.proofs > 0
@@ -225,7 +229,7 @@ impl World {
     }
 
     /// The bucket's head, as a merger leaves it.
-    async fn folded(&self, taken: &Taken) {
+    pub(super) async fn folded(&self, taken: &Taken) {
         let base = SegmentRef {
             id: SegmentId(1),
             parts: 1,
@@ -284,13 +288,18 @@ impl World {
 }
 
 impl Life {
-    async fn wait(&mut self, what: &str, test: impl FnMut(&Status) -> bool) {
+    pub(super) async fn wait(&mut self, what: &str, test: impl FnMut(&Status) -> bool) {
         let waited = tokio::time::timeout(PATIENCE, self.status.wait_for(test)).await;
         let found = waited.unwrap_or_else(|_| panic!("never: {what}")).is_ok();
         assert!(found, "the reader ended before {what}");
     }
 
-    async fn stop(mut self) -> Result<(), ReaderError> {
+    /// Ends it as a kill would.
+    pub(super) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    pub(super) async fn stop(mut self) -> Result<(), ReaderError> {
         self.stop.cancel();
         self.tasks.join_next().await.unwrap().unwrap()
     }
@@ -394,7 +403,7 @@ async fn a_source_that_is_away_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn what_the_binlog_does_not_tell_the_next_scan_finds() {
     let mut world = World::new(17).await;
-    world.scan_period = Some(Duration::from_secs(5));
+    world.settings.scan_period = Some(Duration::from_secs(5));
     let life = world.start();
     let whole = world.equal().await;
     let first = live(&world.feed, &world.server.table());
@@ -431,7 +440,7 @@ async fn an_epoch_that_would_begin_with_far_less_is_held_for_a_second_scan() {
 #[tokio::test(start_paused = true)]
 async fn drift_beyond_the_guard_needs_two_scans_that_agree() {
     let mut world = World::new(19).await;
-    world.scan_period = Some(Duration::from_secs(5));
+    world.settings.scan_period = Some(Duration::from_secs(5));
     let mut life = world.start();
     let whole = world.equal().await;
     // The next scan finds nothing, the one after it a part, those after it everything.

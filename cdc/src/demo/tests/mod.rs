@@ -7,6 +7,7 @@ mod golden;
 mod history;
 mod lives;
 mod reader;
+mod runs;
 mod stages;
 mod transactions;
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::{CommitOrder, Delay, DemoServer, DemoSource, Hooks};
 use super::reader::{Reader, on_air};
 use super::server;
-use crate::source::{ScanRequest, Scanned, Source};
+use crate::source::{Gate, ScanRequest, Scanned, Source};
 
 const LATE: Duration = Duration::from_millis(500);
 
@@ -26,6 +26,7 @@ async fn scan(reader: &Reader, delivered: &GtidSet) -> Scanned {
         delivered: delivered.clone(),
         parallel: 1,
         max_rate: None,
+        gate: Gate::always_open(),
     };
     reader
         .source

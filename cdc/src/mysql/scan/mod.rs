@@ -13,6 +13,7 @@ mod values;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
@@ -20,6 +21,7 @@ use onair_model::GtidSet;
 use onair_model::column::Column;
 use onair_model::value::Value;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use self::key::KeyColumns;
 use self::ranges::Plan;
@@ -28,7 +30,7 @@ use super::connect::{Connector, Session, identifier};
 use super::errors::explain;
 use super::server;
 use crate::feed::{Feed, TableName};
-use crate::source::{Dialect, RowSink, ScanRequest, Scanned, SourceError};
+use crate::source::{Dialect, Gate, RowSink, ScanRequest, Scanned, SourceError};
 
 /// More ranges than connections, so that those that finish early find more to do.
 const RANGES_PER_CONNECTION: usize = 4;
@@ -71,6 +73,7 @@ pub(super) async fn scan(
             dialect,
             delivered: request.delivered.clone(),
             work: Arc::clone(&work),
+            gate: request.gate.clone(),
             sink: Arc::clone(&sink),
         };
         readers.spawn(reader.run());
@@ -78,11 +81,15 @@ pub(super) async fn scan(
     let mut scanned = Scanned {
         high: request.delivered.clone(),
         rows: 0,
+        bytes: 0,
+        busy: Duration::ZERO,
     };
     // Dropping the set, here on an error or by our caller, ends the others.
     while let Some(read) = readers.join_next().await {
         let read = read.map_err(|err| ended_early(connector, &err))??;
         scanned.rows += read.rows;
+        scanned.bytes += read.bytes;
+        scanned.busy += read.busy;
         scanned.high.union(&read.view);
     }
     if dialect == Dialect::Mysql {
@@ -171,12 +178,15 @@ struct Reader {
     dialect: Dialect,
     delivered: GtidSet,
     work: Arc<Work>,
+    gate: Gate,
     sink: RowSink,
 }
 
 /// What one connection has read.
 struct Read {
     rows: u64,
+    bytes: u64,
+    busy: Duration,
     /// MariaDB: exactly what its view contains. MySQL: nothing, the whole scan is asked at its end.
     view: GtidSet,
 }
@@ -185,6 +195,8 @@ impl Reader {
     async fn run(mut self) -> Result<Read, SourceError> {
         let mut read = Read {
             rows: 0,
+            bytes: 0,
+            busy: Duration::ZERO,
             view: self.delivered.clone(),
         };
         if self.dialect == Dialect::Mariadb {
@@ -192,7 +204,11 @@ impl Reader {
         }
         while let Some((condition, estimate)) = self.work.next() {
             self.work.throttle.charge(estimate).await;
-            let rows = self.read_range(&condition).await?;
+            self.gate.pass().await;
+            let begun = Instant::now();
+            let (rows, bytes) = self.read_range(&condition).await?;
+            read.busy += begun.elapsed();
+            read.bytes += bytes;
             // More than was estimated: the next range pays for them.
             self.work
                 .throttle
@@ -204,33 +220,36 @@ impl Reader {
         Ok(read)
     }
 
-    async fn read_range(&mut self, condition: &str) -> Result<u64, SourceError> {
+    /// Rows of the range, and their bytes.
+    async fn read_range(&mut self, condition: &str) -> Result<(u64, u64), SourceError> {
         let address = self.session.address().clone();
         let failed = |err: mysql_async::Error| explain(&address, &err);
         let sql = format!("{}{condition}", self.work.select);
         let conn = self.session.conn();
         let statement = conn.prep(&sql).await.map_err(failed)?;
         let mut result = conn.exec_iter(&statement, ()).await.map_err(failed)?;
-        let mut rows = 0;
+        let (mut rows, mut bytes) = (0, 0);
         while let Some(row) = result.next().await.map_err(failed)? {
-            give(&address, &self.work, row, |values| {
+            bytes += give(&address, &self.work, row, |values| {
                 (self.sink)(self.number, values);
             })?;
             rows += 1;
         }
         drop(result);
         conn.close(statement).await.map_err(failed)?;
-        Ok(rows)
+        Ok((rows, bytes))
     }
 }
 
+/// Gives a row to the sink; its bytes as they were sent.
 fn give(
     address: &str,
     work: &Work,
     row: Row,
     sink: impl FnOnce(&[Value<'_>]),
-) -> Result<(), SourceError> {
+) -> Result<u64, SourceError> {
     let sent = row.unwrap();
+    let bytes = sent.iter().map(mysql_async::Value::bin_len).sum();
     let values: Result<Vec<Value<'_>>, String> = work
         .columns
         .iter()
@@ -242,7 +261,7 @@ fn give(
         reason,
     })?;
     sink(&values);
-    Ok(())
+    Ok(bytes)
 }
 
 /// A connection for reading rows as they are stored, and the server that it reached.

@@ -1,0 +1,158 @@
+//! A long history is not read from its beginning.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use onair_model::{CutRecord, Digest, Epoch, GtidSet, Lineage, Version};
+use onair_store::cells::random_id;
+use onair_store::index::Entry;
+use onair_store::past::{Moment, Past};
+use onair_store::redb::RedbStore;
+use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
+use tempfile::TempDir;
+
+/// Counts the lines that are read.
+#[derive(Debug)]
+struct Counting {
+    inner: RedbStore,
+    lines: AtomicUsize,
+}
+
+#[async_trait]
+impl ShardStore for Counting {
+    async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError> {
+        self.inner.cell(key).await
+    }
+
+    async fn cas(
+        &self,
+        key: &CellKey,
+        expect: Option<Token>,
+        new: Option<Cell>,
+    ) -> Result<Cas, StoreError> {
+        self.inner.cas(key, expect, new).await
+    }
+
+    async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError> {
+        self.inner.cells(like).await
+    }
+
+    async fn write_segment(
+        &self,
+        feed: &str,
+        id: SegmentId,
+        parts: Vec<Bytes>,
+    ) -> Result<(), StoreError> {
+        self.inner.write_segment(feed, id, parts).await
+    }
+
+    async fn read_segment(
+        &self,
+        feed: &str,
+        id: SegmentId,
+        parts: u32,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        self.inner.read_segment(feed, id, parts).await
+    }
+
+    async fn delete_segment(
+        &self,
+        feed: &str,
+        id: SegmentId,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.inner.delete_segment(feed, id, parts).await
+    }
+
+    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
+        self.inner.write_history(feed, line).await
+    }
+
+    async fn history(
+        &self,
+        feed: &str,
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<HistoryLine>, StoreError> {
+        let lines = self.inner.history(feed, from, to, limit).await?;
+        self.lines.fetch_add(lines.len(), Ordering::Relaxed);
+        Ok(lines)
+    }
+
+    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
+        self.inner.delete_history(feed, lines).await
+    }
+}
+
+const EVERY: i64 = 10_000_000;
+const CUTS: u64 = 6_000;
+
+fn cut(number: u64) -> CutRecord {
+    let time = 1_700_000_000_000_000 + number as i64 * EVERY;
+    CutRecord {
+        lineage: Lineage::new(1),
+        prev_cut: Version::ZERO,
+        version: Version::new(Epoch::new(1).unwrap(), number).unwrap(),
+        commit_time: time,
+        source_time: time,
+        gtid: None,
+        executed: GtidSet::mysql(),
+        position: String::new(),
+        digest: Digest::EMPTY,
+        count: 0,
+        touched: Vec::new(),
+        full: true,
+        proven: None,
+        lost_tail: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_is_found_without_reading_the_index_from_its_beginning() {
+    let dir = TempDir::new().unwrap();
+    let store = Counting {
+        inner: RedbStore::open(dir.path().join("store.redb")).unwrap(),
+        lines: AtomicUsize::new(0),
+    };
+    let store = Arc::new(store);
+    let mut writes = tokio::task::JoinSet::new();
+    for part in 0..16 {
+        let store = Arc::clone(&store);
+        writes.spawn(async move {
+            for number in (part..CUTS).step_by(16) {
+                let cut = cut(number);
+                let line = HistoryLine {
+                    // A merger enters a cut a while after it was made.
+                    at: cut.commit_time + 3_000_000,
+                    id: random_id(),
+                    value: Entry::Cut(cut).to_bytes(),
+                };
+                store.write_history("f", line).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = writes.join_next().await {
+        done.unwrap();
+    }
+    let feed: Arc<str> = "f".into();
+    let mut most = 0;
+    for number in [0, 1, 7, 1_234, 4_999, CUTS - 2, CUTS - 1] {
+        let exact = cut(number);
+        for moment in [
+            Moment::Version(exact.version),
+            Moment::Time(exact.commit_time),
+            Moment::Time(exact.commit_time + EVERY - 1),
+        ] {
+            store.lines.store(0, Ordering::Relaxed);
+            let past = Past::open(&*store, &feed, moment).await.unwrap();
+            assert_eq!(past.version(), exact.version, "{moment}");
+            assert_eq!(past.stated(), Some(&exact));
+            most = most.max(store.lines.load(Ordering::Relaxed));
+        }
+    }
+    println!("{most} of {CUTS} lines at most");
+    assert!(most < 1_000, "{most}");
+}
