@@ -44,6 +44,10 @@ pub(crate) enum BackendError {
         source: std::io::Error,
     },
     /// The file with a password.
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "scylla")),
+        expect(dead_code, reason = "only the engines have passwords of their own")
+    )]
     #[error("{setting}: {path}: cannot be read; see that it is there and may be read")]
     Password {
         /// The setting that names it.

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod configuration;
+mod docker;
 mod forms;
 mod process;
 mod runs;
