@@ -141,12 +141,13 @@ impl Steady<'_> {
 
     /// The run of what was found in a feed; one is made where there is none.
     pub(super) fn run_for(&mut self, feed: usize, origin: Origin) -> &mut Run {
-        if self
-            .run
-            .as_ref()
-            .is_some_and(|current| current.feed != feed)
-        {
-            self.end_run(State::Done, "approved; another feed of the source is held");
+        if let Some(current) = self.run.as_ref().filter(|current| current.feed != feed) {
+            // While an epoch opens: it waits for all of its feeds.
+            let detail = match self.approved.contains(&current.feed) {
+                true => "approved; the epoch waits for another feed",
+                false => "not held any more; the epoch waits for another feed",
+            };
+            self.end_run(State::Done, detail);
         }
         let (holder, now) = (self.holder().to_owned(), clock::unix_micros());
         let name = &self.common.feeds[feed].config.name;

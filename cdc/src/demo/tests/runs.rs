@@ -13,6 +13,7 @@ use onair_store::requests;
 use onair_store::runs::{self, Asked, Origin, Run, State, Wish};
 use tokio::time::timeout;
 
+use super::super::Network;
 use super::lives::{Life, World};
 use super::reader::on_air;
 use crate::status::Phase;
@@ -363,6 +364,30 @@ async fn a_reader_that_is_killed_or_stopped_leaves_its_run_to_the_next() {
 
 async fn run_started(world: &World, run: &Run) -> Option<i64> {
     world.until(run, "there", |_| true).await.started
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_source_goes_away_begins_again_and_says_why() {
+    let world = World::narrow(55).await;
+    let mut life = world.following().await;
+    let run = world.ask_slow().await;
+    world
+        .until(&run, "under way", |run| run.rows_scanned > 0)
+        .await;
+    world.server.network(Network::Down);
+    let why = |run: &Run| run.detail.starts_with("interrupted: demo: cannot talk");
+    world.until(&run, "interrupted", why).await;
+    life.wait("connecting", |now| now.phase == Phase::Connecting)
+        .await;
+    world.server.network(Network::Up);
+    let run = world.until_over(&run).await;
+    assert_eq!((run.state, run.begun), (State::Done, 2));
+    assert!(
+        run.detail.starts_with("begun again: demo: cannot talk"),
+        "{}",
+        run.detail
+    );
+    life.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
