@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use onair::json::{
-    self, BucketForm, EndForm, FeedForm, FindingForm, HeaderForm, KeyRow, ProgressForm, ReadyForm,
-    RoleForm, StatusForm, StepForm, StepParts, UpFeedForm,
+    self, BucketForm, DiffForm, DiffHeader, EndForm, FeedForm, FindingForm, HeaderForm, KeyRow,
+    KeyStepForm, ProgressForm, ReadyForm, RoleForm, RowColumns, StatusForm, StepCause, StepEvent,
+    StepForm, StepParts, UpFeedForm,
 };
 use onair_sdk::raw::Value;
 use onair_sdk::testing::{FakeServer, Tail, row, schema};
@@ -42,7 +43,10 @@ fn scrub(line: &str) -> String {
         };
         for (key, value) in map {
             match (key.as_str(), &mut *value) {
-                ("commit_time" | "at", serde_json::Value::String(time)) => {
+                (
+                    "commit_time" | "at" | "from_time" | "to_time",
+                    serde_json::Value::String(time),
+                ) => {
                     assert!(
                         time.len() == 27 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
                         "{time}"
@@ -197,5 +201,47 @@ async fn every_form() {
         &ReadyForm::new("127.0.0.1:7400".to_owned(), of_feed(), "/data".to_owned()),
     );
     line(&mut text, &EndForm::new("signal", 1200, of_feed()));
+    line(
+        &mut text,
+        &DiffHeader {
+            feed: "rooms",
+            from: first.snapshot.version(),
+            from_time: 1_795_341_600_123_456,
+            to: now.version(),
+            to_time: 0,
+            on: 1,
+            change: 1,
+            off: 1,
+        },
+    );
+    let row = now.get(&key);
+    line(
+        &mut text,
+        &DiffForm::new(StepEvent::On, &schema, &key, (None, row)),
+    );
+    line(
+        &mut text,
+        &DiffForm::new(StepEvent::Off, &schema, &key, (row, None)),
+    );
+    let causes = [
+        (StepEvent::On, StepCause::Kept),
+        (StepEvent::Change, StepCause::Epoch),
+        (StepEvent::Change, StepCause::Replace),
+        (StepEvent::Off, StepCause::Binlog),
+    ];
+    for (event, cause) in causes {
+        let gtid = first.snapshot.gtid().copied();
+        line(
+            &mut text,
+            &KeyStepForm {
+                event,
+                version: now.version(),
+                cause,
+                gtid: gtid.filter(|_| cause == StepCause::Binlog),
+                commit_time: i64::from(cause == StepCause::Binlog),
+                row: row.filter(|_| event != StepEvent::Off).map(RowColumns),
+            },
+        );
+    }
     golden("json-forms.jsonl", &text);
 }
