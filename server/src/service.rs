@@ -248,6 +248,17 @@ impl OnAir for Service {
         let steps = self.archive.key_history(feed, (bucket, key), times).await?;
         Ok(Response::new(steps))
     }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let ring = Arc::clone(&self.feed(&request.feed)?.ring);
+        let (feed, bucket, key) = self.place(request.feed, request.key)?;
+        let explained = self.archive.explain(feed, (bucket, key), ring).await?;
+        Ok(Response::new(explained))
+    }
 }
 
 fn feed_status(name: &str, served: &Served) -> v1::FeedStatus {

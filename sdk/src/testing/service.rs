@@ -89,4 +89,11 @@ impl OnAir for Service {
     ) -> Result<Response<Self::KeyHistoryStream>, Status> {
         Err(Status::unimplemented("the fake server has no past"))
     }
+
+    async fn explain(
+        &self,
+        _: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
 }
