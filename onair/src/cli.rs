@@ -35,6 +35,8 @@ pub enum Verb {
     Diff(DiffArgs),
     /// What became of a key: each on, change and off, and why
     History(HistoryArgs),
+    /// Where a key is: in the table, the log, the store and each server
+    Explain(Box<ExplainArgs>),
     /// How a server, its feeds and the roles behind it are
     Status(StatusArgs),
     /// Check a database for everything that OnAir needs of it
@@ -216,6 +218,28 @@ pub struct HistoryArgs {
     pub to: Option<String>,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair explain room 42\n  onair explain room 42 --server http://a:7400 --server http://b:7400 --json\n  onair explain room 42 --config onair.toml        with the row as the table has it\n\nEach place: the row, the versions at which it is so, where it stands there, how old the place is, and\nwhether it agrees with the one before: a place that has not read the change yet is behind, and only one\nthat should have it disagrees.\n\nExit code 3: a place disagrees."
+)]
+pub struct ExplainArgs {
+    /// The feed
+    #[arg(value_name = "FEED")]
+    pub of: String,
+    /// The key; its columns are separated by commas (or a JSON array), binary ones in base64
+    #[arg(allow_negative_numbers = true)]
+    pub key: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// A server; may be given several times
+    #[arg(long, value_name = "URL", env = "ONAIR_SERVER", default_value = client::DEFAULT)]
+    pub server: Vec<String>,
+    /// JSON, as in docs/json.md
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `status`.

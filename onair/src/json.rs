@@ -418,6 +418,50 @@ impl<'a> DiffForm<'a> {
     }
 }
 
+/// What `explain` says.
+#[derive(Debug, Serialize)]
+pub struct ExplainForm<'a> {
+    /// The feed.
+    pub feed: &'a str,
+    /// The key.
+    pub key: KeyColumns<'a>,
+    /// Its bucket.
+    pub bucket: u32,
+    /// Place by place.
+    pub stages: Vec<StageForm<'a>>,
+}
+
+/// A place in `explain`.
+#[derive(Debug, Serialize)]
+pub struct StageForm<'a> {
+    /// `mysql`, `log`, `store` or `server`.
+    pub name: &'a str,
+    /// The server that was asked.
+    pub server: Option<&'a str>,
+    /// `agrees`, `behind`, `ahead`, `disagrees` or `unknown`.
+    pub verdict: &'static str,
+    /// Whether the key is live there, if that is known.
+    pub live: Option<bool>,
+    /// Its row.
+    pub row: Option<RowColumns<'a>>,
+    /// It has been so since this version at the latest.
+    #[serde(serialize_with = "optional_text")]
+    pub since: Option<Version>,
+    /// It was so at this version.
+    #[serde(serialize_with = "optional_text")]
+    pub version: Option<Version>,
+    /// The transaction at `since`, where it is known to be the last change.
+    #[serde(serialize_with = "optional_text")]
+    pub gtid: Option<Gtid>,
+    /// When that was committed.
+    #[serde(serialize_with = "micros")]
+    pub commit_time: i64,
+    /// Milliseconds since the place was known to be complete.
+    pub age_ms: Option<u64>,
+    /// Where in it, or why it is not known.
+    pub place: &'a str,
+}
+
 /// What `status` says.
 #[derive(Debug, Serialize)]
 pub struct StatusForm {

@@ -80,6 +80,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Get(args) => verbs::get::run(args, &mut out).await,
         Verb::Dump(args) => verbs::dump::run(args, &mut out).await,
         Verb::Diff(args) => verbs::diff::run(args, &mut out).await,
+        Verb::Explain(args) => verbs::explain::run(*args, &mut out).await,
         Verb::History(args) => verbs::history::run(args, &mut out).await,
         Verb::Status(args) => verbs::status::run(args, &mut out).await,
         Verb::Doctor(args) => verbs::doctor::run(args, &mut out).await,

@@ -153,6 +153,27 @@ fn the_past_is_what_was_seen() {
             [history.last().unwrap()]
         );
     }
+    // A key that changes all the time is somewhere on its way, and nobody contradicts another.
+    for (key, _) in &often[..10] {
+        let id: Value = serde_json::from_str(key).unwrap();
+        let id = id.as_object().unwrap().values().next().unwrap().to_string();
+        let (code, explained) = read(&up, &["explain", "room", &id, "--server", &up.url()]);
+        let stages = explained[0]["stages"].as_array().unwrap();
+        let names: Vec<_> = stages.iter().map(|stage| &stage["name"]).collect();
+        // The same server twice: log and store are told once.
+        assert_eq!(names, ["log", "store", "server", "server"]);
+        assert_eq!(code, 0, "{stages:?}");
+        for stage in stages {
+            assert_ne!(stage["verdict"], "disagrees", "{stages:?}");
+            assert_eq!(stage["live"].is_null(), stage["verdict"] == "unknown");
+            let known = stage["live"] == true;
+            assert_eq!(stage["row"].is_object(), known, "{stages:?}");
+        }
+        assert!(
+            stages[1..].iter().all(|stage| stage["version"].is_string()),
+            "{stages:?}"
+        );
+    }
     let (code, history) = read(&up, &["history", "room", "999999999"]);
     assert_eq!((code, history.len()), (3, 0));
 }
