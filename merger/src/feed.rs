@@ -6,7 +6,7 @@ use std::sync::Arc;
 use onair_log::{Entry, EventLog, Follower, LogError, LogId, Offset, Partition, Payload};
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
-use onair_model::{Body, Bucket, CutRecord, Lineage, Version};
+use onair_model::{Body, Bucket, CutRecord, Epoch, GtidSet, Lineage};
 use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError};
@@ -61,8 +61,8 @@ struct Run {
     cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
-    /// The cut entered in the history last.
-    entered: Option<Version>,
+    /// The last epoch of which the end was entered in the history.
+    ended: Epoch,
     clean_at: Instant,
 }
 
@@ -75,13 +75,36 @@ impl Run {
     }
 }
 
-/// Whether an entry may put aside content of which not all is in the store.
-fn states_anew(run: &Run, entry: &Entry) -> bool {
-    match (&entry.partition, &entry.payload) {
-        (Partition::Bucket(bucket), Payload::Record(record)) => {
-            !matches!(record.body, Body::Commits { .. }) && run.shards[bucket.index()].is_dirty()
-        }
-        _ => false,
+/// Whether the heads have all that a cut names, and none of them more than its epoch.
+fn holds(run: &Run, taken: &Taken) -> bool {
+    run.shards.iter().zip(&taken.vector).all(|(shard, d)| {
+        let head = shard.head.as_ref();
+        head.is_some_and(|(_, head)| {
+            head.state.epoch == taken.version.epoch() && head.state.d >= *d && head.base.d <= *d
+        })
+    })
+}
+
+/// The full cut that the cuts taken add up to.
+fn whole(lineage: Lineage, taken: &Taken) -> CutRecord {
+    CutRecord {
+        lineage,
+        prev_cut: taken.version,
+        version: taken.version,
+        commit_time: taken.commit_time,
+        source_time: taken.source_time,
+        gtid: taken.gtid,
+        executed: GtidSet::clone(&taken.executed),
+        position: taken.position.clone(),
+        digest: taken.digest,
+        count: taken.count,
+        touched: (0..)
+            .map(Bucket::new)
+            .zip(taken.vector.iter().copied())
+            .collect(),
+        full: true,
+        proven: taken.proven,
+        lost_tail: taken.lost_tail,
     }
 }
 
@@ -126,10 +149,7 @@ impl FeedMerger {
                 }
                 entries = run.follower.next() => {
                     for entry in entries? {
-                        if states_anew(&run, &entry) {
-                            // What came before stays in the history.
-                            self.fold_all(&mut run).await?;
-                        }
+                        self.keep_before(&mut run, &entry).await?;
                         self.take(&mut run, entry);
                     }
                     for bucket in self.feed.buckets.all() {
@@ -206,7 +226,7 @@ impl FeedMerger {
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
-            entered: None,
+            ended: Epoch::NONE,
             clean_at: Instant::now(),
         })
     }
@@ -292,6 +312,35 @@ impl FeedMerger {
                 warn!(feed = %self.feed.name, offset = offset.0, ?payload, "an entry that does not belong here");
             }
         }
+    }
+
+    /// What an entry states anew takes the place of what was held: that stays in the history, with the last version of
+    /// an epoch that ends.
+    async fn keep_before(&self, run: &mut Run, entry: &Entry) -> Result<(), Trouble> {
+        let (Partition::Bucket(bucket), Payload::Record(record)) =
+            (entry.partition, &entry.payload)
+        else {
+            return Ok(());
+        };
+        if matches!(record.body, Body::Commits { .. }) {
+            return Ok(());
+        }
+        let shard = &run.shards[bucket.index()];
+        let held = shard.state.epoch;
+        let ends = held != Epoch::NONE && record.epoch > held && run.ended < held;
+        if shard.is_dirty() || ends {
+            self.fold_all(run).await?;
+        }
+        if ends {
+            run.ended = held;
+            let taken = run.taken.as_ref().filter(|taken| holds(run, taken));
+            let last = taken.map(|taken| whole(self.lineage, taken));
+            let last = last.or_else(|| run.cuts.as_ref().map(|(_, held)| held.cut.clone()));
+            if let Some(cut) = last.filter(|cut| cut.epoch() == held) {
+                self.history().cut(&cut).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves every head that lacks something, then the cuts head; lets the log free what is folded.
@@ -428,17 +477,13 @@ impl FeedMerger {
         let due = run
             .history_at
             .is_none_or(|at| at.elapsed() >= self.settings.history_every);
-        let last = (run.cuts.as_ref()).filter(|(_, held)| held.cut.epoch() != next.cut.epoch());
-        if let Some((_, last)) = last
-            && run.entered != Some(last.cut.version)
-        {
-            // The last of its epoch: what was shown until now.
-            self.history().cut(&last.cut).await?;
-        }
-        if due || last.is_some() || run.cuts.is_none() {
+        let new_epoch = run
+            .cuts
+            .as_ref()
+            .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
+        if due || new_epoch {
             run.history_at = Some(Instant::now());
             self.history().cut(&next.cut).await?;
-            run.entered = Some(next.cut.version);
         }
         run.cuts = Some((token, next));
         Ok(())

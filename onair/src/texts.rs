@@ -1,7 +1,10 @@
 //! Error texts of the process and of the read verbs that tests of the command line cannot cause, with what they mean.
 
+use std::sync::Arc;
+
 use onair_cdc::reader::ReaderError;
 use onair_cdc::source::SourceError;
+use onair_model::{Digest, Epoch, GtidSet, Lineage, Seal};
 use onair_server::ServeError;
 use onair_store::StoreError;
 use onair_xtask::error_texts;
@@ -11,6 +14,7 @@ use tonic::{Code, Status};
 use crate::client::Server;
 use crate::exit::Exit;
 use crate::system::SystemError;
+use crate::verbs::past::disagrees;
 use crate::verbs::up::exit;
 
 /// An error with which `up` ends with this exit code.
@@ -88,5 +92,23 @@ fn statuses(texts: &mut Texts) {
         &server.nonsense("a schema without a schema").text,
         "The answer does not follow live.proto. Exit code 1.",
         "Use the release of the server.",
+    );
+    let seal = Seal {
+        lineage: Lineage::new(1),
+        version: Epoch::new(3).expect("an epoch").start(),
+        digest: Digest::new(7),
+        count: 98_214,
+        commit_time: 0,
+        source_time: 0,
+        gtid: None,
+        executed: Arc::new(GtidSet::mysql()),
+        proven: None,
+        rewound: false,
+    };
+    texts.text(
+        "read verbs, a past that disagrees",
+        &disagrees(&server, &seal, Digest::new(8), 98_213).text,
+        "The rows are not those that the server's seal is of. Exit code 1.",
+        "As the text says.",
     );
 }

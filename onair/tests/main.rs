@@ -6,6 +6,7 @@
 
 mod configuration;
 mod forms;
+mod past;
 mod process;
 mod runs;
 mod texts;

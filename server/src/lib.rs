@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod config;
+mod explain;
 mod feed;
 mod past;
 mod refusal;
@@ -204,7 +205,11 @@ impl Server {
             drain: shutdown.clone(),
             build: backends.build,
             roles: backends.roles,
-            archive: Archive::new(backends.lineage, backends.store, shutdown.clone()),
+            archive: Archive::new(
+                backends.lineage,
+                (backends.log, backends.store),
+                shutdown.clone(),
+            ),
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(onair_proto::DESCRIPTOR)
