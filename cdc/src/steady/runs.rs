@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{INTERRUPTED, Purpose, Steady};
 use crate::clock;
 use crate::reader::Ended;
-use crate::runs::{Brought, Errand, Report};
+use crate::runs::{Brought, Errand, Name, Report};
 use crate::scan::Window;
 use crate::status::Phase;
 
@@ -99,8 +99,8 @@ impl Steady<'_> {
                 }
                 Ok(())
             }
-            Brought::TakenAway => {
-                if let Some(current) = self.run.take() {
+            Brought::TakenAway(name) => {
+                if let Some(current) = self.run.take_if(|current| current.name() == name) {
                     warn!(feed = %current.report.run.feed, run = %current.report.run.id, "the run was taken away");
                     self.drop_work();
                 }
@@ -284,7 +284,7 @@ impl Steady<'_> {
 
 impl Current {
     /// Feed and id.
-    fn name(&self) -> (Arc<str>, Arc<str>) {
+    fn name(&self) -> Name {
         let run = &self.report.run;
         (Arc::clone(&run.feed), Arc::clone(&run.id))
     }
