@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -334,12 +334,16 @@ impl OnAir {
         self.told("heads moved, cut ")
     }
 
+    /// A verb that reads, to its end: its JSON.
+    pub fn read(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).args(["--json", "--server"]);
+        Ok(command.arg(format!("http://{}", self.address)).output()?)
+    }
+
     /// The version that `status` names behind these words.
     fn told(&self, words: &str) -> Result<Option<Version>> {
-        let output = Command::new(&self.binary)
-            .args(["status", "--json", "--server"])
-            .arg(format!("http://{}", self.address))
-            .output()?;
+        let output = self.read(&["status"])?;
         let text = String::from_utf8_lossy(&output.stdout);
         let (_, after) = text
             .split_once(words)

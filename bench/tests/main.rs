@@ -7,6 +7,7 @@ mod fire;
 mod kills;
 mod lost_tail;
 mod oracle;
+mod past;
 mod runs;
 mod source_killed;
 mod system;

@@ -13,7 +13,10 @@ use onair_store::runs::{Difference, Drift, Sides};
 use tokio::time::{sleep, timeout};
 
 /// How long the merger gets to bring the store to the version compared, and the store to give the rows.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same where the merger itself asked for the bucket: it may not come to that version at all, and clients wait.
+pub(crate) const HASTE: Duration = Duration::from_secs(1);
 
 /// How often the store is asked how far the merger is.
 const LOOKS: Duration = Duration::from_millis(200);
@@ -39,6 +42,7 @@ pub(crate) async fn explain(
     store: Arc<dyn ShardStore>,
     feed: Arc<str>,
     apart: Vec<Apart>,
+    patience: Duration,
 ) -> Result<Drift, String> {
     let last = Mutex::new(None);
     let compare = async {
@@ -49,13 +53,13 @@ pub(crate) async fn explain(
         }
         Ok::<_, PastError>(found.report())
     };
-    let why = match timeout(PATIENCE, compare).await {
+    let why = match timeout(patience, compare).await {
         Ok(Ok(drift)) => return Ok(drift),
         Ok(Err(error)) => error.to_string(),
         Err(_) => {
             let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
             let last = last.map_or_else(String::new, |error: PastError| format!("{error}; "));
-            let seconds = PATIENCE.as_secs();
+            let seconds = patience.as_secs();
             format!("{last}{seconds} s were not enough for it; is a merger running?")
         }
     };

@@ -26,6 +26,9 @@ pub(crate) struct Report {
     pub(crate) run: Run,
 }
 
+/// A run's feed and id.
+pub(crate) type Name = (Arc<str>, Arc<str>);
+
 /// What is to be done with the rows.
 #[derive(Debug)]
 pub(crate) struct Errand {
@@ -34,7 +37,7 @@ pub(crate) struct Errand {
     /// To be saved: the run under way if it changed, and those that are over.
     pub(crate) reports: Vec<Report>,
     /// The run under way.
-    pub(crate) current: Option<(Arc<str>, Arc<str>)>,
+    pub(crate) current: Option<Name>,
     /// A scheduled scan of every feed is due.
     pub(crate) is_due: bool,
     /// Whether a run may be taken.
@@ -50,23 +53,23 @@ pub(crate) enum Brought {
     Nothing,
     /// Our run as it stands, with what is wished.
     Ours(Box<Held<Run>>),
-    /// Our run is over or another's.
-    TakenAway,
+    /// This run of ours is over or another's.
+    TakenAway(Name),
     /// A run that is ours from now on.
     Taken(Box<Held<Run>>),
 }
 
 pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brought, Ended> {
-    let mut taken_away = false;
+    let mut taken_away = None;
     for Report { token, run } in errand.reports {
         let (feed, id) = (Arc::clone(&run.feed), Arc::clone(&run.id));
         if runs::save(store, token, run).await? == Saved::TakenAway {
             warn!(%feed, run = %id, "the run is another's by now");
-            taken_away |= errand.current == Some((feed, id));
+            taken_away = errand.current.as_ref().filter(|name| **name == (feed, id));
         }
     }
-    if taken_away {
-        return Ok(Brought::TakenAway);
+    if let Some(name) = taken_away {
+        return Ok(Brought::TakenAway(name.clone()));
     }
     let mut all = Vec::new();
     for feed in &errand.feeds {
@@ -79,11 +82,15 @@ pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brough
         of_feed.retain(|run| !run.value.state.is_over());
         all.append(&mut of_feed);
     }
-    if let Some((feed, id)) = &errand.current {
+    if let Some(name) = errand.current {
+        let (feed, id) = &name;
         let ours = all
             .into_iter()
             .find(|held| held.value.feed == *feed && held.value.id == *id);
-        return Ok(ours.map_or(Brought::TakenAway, |ours| Brought::Ours(Box::new(ours))));
+        return Ok(match ours {
+            Some(ours) => Brought::Ours(Box::new(ours)),
+            None => Brought::TakenAway(name),
+        });
     }
     if errand.is_idle {
         all.sort_by(|a, b| a.value.id.cmp(&b.value.id));

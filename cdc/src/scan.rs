@@ -136,6 +136,31 @@ pub async fn scan(
     Ok(scan)
 }
 
+/// Reads the live row of one key as it is now.
+pub async fn row(source: &dyn Source, feed: &Feed, key: &Key) -> Result<Option<Row>, ScanError> {
+    let gather = Arc::new(Mutex::new(Gather {
+        encoder: Encoder::new(feed),
+        rows: Vec::new(),
+        row: Vec::new(),
+        misfit: None,
+    }));
+    let into = Arc::clone(&gather);
+    let keys = feed.key.len();
+    let sink: RowSink = Arc::new(move |_, values: &[Value<'_>]| {
+        let mut gather = into.lock().unwrap_or_else(PoisonError::into_inner);
+        gather.take(&values[..keys], &values[keys..]);
+    });
+    source.row(feed, key, sink).await?;
+    let mut gather = gather.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(column) = gather.misfit.take() {
+        let table = feed.config.table.to_string();
+        return Err(ScanError::Misfit { table, column });
+    }
+    let found = gather.rows.pop();
+    // The source may compare keys more coarsely than we do.
+    Ok(found.filter(|(of, _)| of == key).map(|(_, row)| row))
+}
+
 /// How a scan reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

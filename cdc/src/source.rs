@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use onair_model::GtidSet;
 use onair_model::value::Value;
+use onair_model::{GtidSet, Key};
 use tokio::sync::watch;
 
 use crate::feed::{Feed, FeedConfig, Table, TableName};
@@ -177,6 +177,10 @@ pub trait Source: Send + Sync {
 
     /// Reads the live rows of a feed, each view at or after `delivered`; see DESIGN section 5.
     async fn scan(&self, request: &ScanRequest, sink: RowSink) -> Result<Scanned, SourceError>;
+
+    /// Reads the live row of one key as it is now, columns as for a scan. A source that compares keys more coarsely than
+    /// by their bytes may give the row of another key, never more than one.
+    async fn row(&self, feed: &Feed, key: &Key, sink: RowSink) -> Result<(), SourceError>;
 
     /// Checks everything that OnAir needs of the source for these feeds, one finding a line.
     async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError>;

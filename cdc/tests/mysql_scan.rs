@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use onair_model::gtid::{SourceId, Tag};
 use onair_model::value::Value;
 use onair_model::{Gtid, GtidSet, Key};
 use onair_xtask::servers::{Server, process};
+use tokio::sync::watch;
 
 use crate::follow::Follower;
 use crate::on_each_server;
@@ -24,6 +26,7 @@ on_each_server!(
     every_live_row_comes_once_whatever_the_key,
     a_scan_shows_what_it_says_under_fire,
     a_throttled_scan_takes_its_time,
+    a_shut_gate_holds_a_scan_and_the_same_scan_goes_on,
     a_scan_of_another_server_is_refused,
     a_locked_table_does_not_hold_a_scan,
     time_zones_change_nothing,
@@ -339,6 +342,59 @@ async fn a_throttled_scan_takes_its_time(server: &Server) -> Result<()> {
         start.elapsed() > Duration::from_secs(1),
         "{:?}",
         start.elapsed()
+    );
+    Ok(())
+}
+
+async fn a_shut_gate_holds_a_scan_and_the_same_scan_goes_on(server: &Server) -> Result<()> {
+    database(server, "scan_gate")?;
+    server.sql(
+        "CREATE TABLE scan_gate.t (id INT PRIMARY KEY AUTO_INCREMENT, live INT);
+         INSERT INTO scan_gate.t (live) VALUES (1), (1), (1), (1);",
+    )?;
+    for _ in 0..12 {
+        server.sql("INSERT INTO scan_gate.t (live) SELECT live FROM scan_gate.t")?;
+    }
+    server.sql("ANALYZE TABLE scan_gate.t")?;
+    let source = source(server);
+    let feed = feed(
+        &source,
+        &table_name("scan_gate", "t"),
+        "live = 1",
+        &["live"],
+    )
+    .await?;
+    let mut request = request(&feed, &source.identity().await?.executed);
+    let open = watch::Sender::new(true);
+    request.gate = Gate::of(&open);
+    // One connection, which comes to the gate before each of its ranges; the first row shuts it.
+    request.parallel = 1;
+    let rows = Arc::new(AtomicU64::new(0));
+    let (seen, shut) = (Arc::clone(&rows), open.clone());
+    let sink: RowSink = Arc::new(move |_, _: &[Value<'_>]| {
+        if seen.fetch_add(1, Ordering::Relaxed) == 0 {
+            shut.send_replace(false);
+        }
+    });
+    let scanning = source.scan(&request, sink);
+    tokio::pin!(scanning);
+    let held = tokio::time::timeout(Duration::from_secs(2), &mut scanning).await;
+    ensure!(held.is_err(), "it went through a shut gate: {held:?}");
+    let before = rows.load(Ordering::Relaxed);
+    ensure!(
+        before > 0 && before < 16_384,
+        "{before} rows of the first range"
+    );
+    open.send_replace(true);
+    let scanned = scanning.await?;
+    ensure!(
+        scanned.rows == 16_384 && scanned.bytes >= 16_384 * 8,
+        "{scanned:?}"
+    );
+    ensure!(
+        scanned.busy < Duration::from_secs(2),
+        "{:?} without the pause",
+        scanned.busy
     );
     Ok(())
 }

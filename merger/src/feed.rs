@@ -8,7 +8,7 @@ use onair_log::{
 };
 use onair_model::cut::{Admitted, Taken, admit};
 use onair_model::plant::failpoint;
-use onair_model::{Body, Bucket, CutRecord, Epoch, Lineage, Version};
+use onair_model::{Body, Bucket, CutRecord, Epoch, GtidSet, Lineage, Version};
 use onair_store::cells::{Moved, move_cell};
 use onair_store::checkpoint::CellValue;
 use onair_store::head::{self, CutsHead, Head, LoadError};
@@ -81,8 +81,8 @@ struct Run {
     cuts_moved: Instant,
     behind: Option<Instant>,
     history_at: Option<Instant>,
-    /// The cut entered in the history last.
-    entered: Option<Version>,
+    /// The last epoch of which the end was entered in the history.
+    ended: Epoch,
     clean_at: Instant,
 }
 
@@ -139,14 +139,26 @@ impl Run {
     }
 }
 
-/// Whether an entry may put aside content of which not all is in the store.
-fn states_anew(run: &Run, entry: &Entry) -> bool {
-    match (&entry.partition, &entry.payload) {
-        (Partition::Bucket(bucket), Payload::Record(record)) => {
-            !matches!(record.body, Body::Commits { .. })
-                && run.shards.get(&bucket).is_some_and(Shard::is_dirty)
-        }
-        _ => false,
+/// The full cut that the cuts taken add up to.
+fn whole(lineage: Lineage, taken: &Taken) -> CutRecord {
+    CutRecord {
+        lineage,
+        prev_cut: taken.version,
+        version: taken.version,
+        commit_time: taken.commit_time,
+        source_time: taken.source_time,
+        gtid: taken.gtid,
+        executed: GtidSet::clone(&taken.executed),
+        position: taken.position.clone(),
+        digest: taken.digest,
+        count: taken.count,
+        touched: (0..)
+            .map(Bucket::new)
+            .zip(taken.vector.iter().copied())
+            .collect(),
+        full: true,
+        proven: taken.proven,
+        lost_tail: taken.lost_tail,
     }
 }
 
@@ -256,10 +268,7 @@ impl FeedMerger {
                 }
                 entries = run.follower.next() => {
                     for entry in entries? {
-                        if states_anew(&run, &entry) {
-                            // What came before stays in the history.
-                            self.fold_all(&mut run).await?;
-                        }
+                        self.keep_before(&mut run, &entry).await?;
                         self.take(&mut run, entry);
                     }
                     let is_due = |(bucket, shard): (&Bucket, &Shard)| {
@@ -331,7 +340,7 @@ impl FeedMerger {
             cuts_moved: Instant::now(),
             behind: None,
             history_at: None,
-            entered: None,
+            ended: Epoch::NONE,
             clean_at: Instant::now(),
         };
         if let Some((token, cuts)) = cuts {
@@ -435,6 +444,37 @@ impl FeedMerger {
                 warn!(feed = %self.feed.name, offset = offset.0, ?payload, "an entry that does not belong here");
             }
         }
+    }
+
+    /// What an entry states anew takes the place of what was held: that stays in the history, with the last version of
+    /// an epoch that ends.
+    async fn keep_before(&self, run: &mut Run, entry: &Entry) -> Result<(), Trouble> {
+        let (Partition::Bucket(bucket), Payload::Record(record)) =
+            (entry.partition, &entry.payload)
+        else {
+            return Ok(());
+        };
+        if matches!(record.body, Body::Commits { .. }) {
+            return Ok(());
+        }
+        let Some(shard) = run.shards.get(&bucket) else {
+            return Ok(());
+        };
+        let held = shard.state.epoch;
+        let ends = run.keeps_cuts && held != Epoch::NONE && record.epoch > held && run.ended < held;
+        if shard.is_dirty() || ends {
+            self.fold_all(run).await?;
+        }
+        if ends {
+            run.ended = held;
+            let last = run.taken.as_ref().map(|taken| whole(self.lineage, taken));
+            let last = last.filter(|last| run.has_passed(last));
+            let last = last.or_else(|| run.cuts.as_ref().map(|(_, held)| held.cut.clone()));
+            if let Some(cut) = last.filter(|cut| cut.epoch() == held) {
+                self.history().cut(&cut).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves every head that lacks something, then the cuts head; lets the log free what is folded.
@@ -597,17 +637,13 @@ impl FeedMerger {
         let due = run
             .history_at
             .is_none_or(|at| at.elapsed() >= self.settings.history_every);
-        let last = (run.cuts.as_ref()).filter(|(_, held)| held.cut.epoch() != next.cut.epoch());
-        if let Some((_, last)) = last
-            && run.entered != Some(last.cut.version)
-        {
-            // The last of its epoch: what was shown until now.
-            self.history().cut(&last.cut).await?;
-        }
-        if due || last.is_some() || run.cuts.is_none() {
+        let new_epoch = run
+            .cuts
+            .as_ref()
+            .is_none_or(|(_, held)| held.cut.epoch() != next.cut.epoch());
+        if due || new_epoch {
             run.history_at = Some(Instant::now());
             self.history().cut(&next.cut).await?;
-            run.entered = Some(next.cut.version);
         }
         run.cuts = Some((token, next));
         Ok(())

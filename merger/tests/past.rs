@@ -117,9 +117,9 @@ async fn live(seed: u64, faulty: bool, read: &mut Read) {
     let versions: Vec<Version> = world.writer.versions().collect();
     for version in versions {
         let mut epoch = cuts.iter().filter(|cut| cut.epoch() == version.epoch());
-        let (first, last) = (epoch.clone().next(), epoch.next_back());
-        let between = first.is_some_and(|cut| cut.version <= version)
-            && last.is_some_and(|cut| cut.version >= version);
+        let is_begun = epoch.next().is_some_and(|cut| cut.version <= version);
+        // Of all that was said until the epoch ended: the last cuts taken say how far it went.
+        let between = is_begun && version <= said[&version.epoch()];
         for bucket in world.buckets().all() {
             match past::bucket_at(&*world.store, &FEED.into(), bucket, version).await {
                 Ok(held) => {

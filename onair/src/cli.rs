@@ -42,6 +42,12 @@ pub enum Verb {
     Get(GetArgs),
     /// All rows of a feed in key order
     Dump(DumpArgs),
+    /// What differs between two moments of the past
+    Diff(DiffArgs),
+    /// What became of a key: each on, change and off, and why
+    History(HistoryArgs),
+    /// Where a key is: in the table, the log, the store and each server
+    Explain(Box<ExplainArgs>),
     /// How a server, its feeds and the roles behind it are
     Status(StatusArgs),
     /// Check a database for everything that OnAir needs of it
@@ -291,13 +297,77 @@ pub struct GetArgs {
 /// `dump`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  onair dump room | head\n  onair dump room --json > room.jsonl"
+    after_help = "Examples:\n  onair dump room | head\n  onair dump room --json > room.jsonl\n  onair dump room --at 3-1842\n  onair dump room --at 15m\n  onair dump room --at 2026-11-22T10:00:00+01:00 --json\n\n--at takes a version, a time (of the last full cut at or before it) or a span back from now. How far\nback: docs/history.md."
 )]
 pub struct DumpArgs {
     /// The feed
     pub feed: String,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
+    /// As it was then: 3-1842, 2026-11-22T10:00:00Z or 15m [default: now]
+    #[arg(long, value_name = "MOMENT")]
+    pub at: Option<String>,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair diff room 3-1842 3-1900\n  onair diff room 2h 0\n  onair diff room 2026-11-22T10:00:00Z 15m --json\n\nExit code 3: something differs. How far back: docs/history.md."
+)]
+pub struct DiffArgs {
+    /// The feed
+    pub feed: String,
+    /// The first moment: a version, a time, or a span back from now
+    #[arg(value_name = "A")]
+    pub from: String,
+    /// The second moment
+    #[arg(value_name = "B")]
+    pub to: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair history room 42\n  onair history room 42 --from 2h --json\n  onair history seats eu,7 --from 2026-11-22T10:00:00Z --to 15m\n\nExit code 3: nothing that is kept touches the key. How far back: docs/history.md."
+)]
+pub struct HistoryArgs {
+    /// The feed
+    pub feed: String,
+    /// The key; its columns are separated by commas (or a JSON array), binary ones in base64
+    #[arg(allow_negative_numbers = true)]
+    pub key: String,
+    /// Committed at this time or later, e.g. 2026-11-22T10:00:00Z or 2h [default: all that is kept]
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Committed at this time or earlier
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  onair explain room 42\n  onair explain room 42 --server http://a:7400 --server http://b:7400 --json\n  onair explain room 42 --config onair.toml        with the row as the table has it\n\nEach place: the row, the versions at which it is so, where it stands there, how old the place is, and\nwhether it agrees with the one before: a place that has not read the change yet is behind, and only one\nthat should have it disagrees.\n\nExit code 3: a place disagrees."
+)]
+pub struct ExplainArgs {
+    /// The feed
+    #[arg(value_name = "FEED")]
+    pub of: String,
+    /// The key; its columns are separated by commas (or a JSON array), binary ones in base64
+    #[arg(allow_negative_numbers = true)]
+    pub key: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// A server; may be given several times
+    #[arg(long, value_name = "URL", env = "ONAIR_SERVER", default_value = client::DEFAULT)]
+    pub server: Vec<String>,
+    /// JSON, as in docs/json.md
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `status`.

@@ -325,6 +325,149 @@ pub struct HeaderForm<'a> {
     pub proven: Option<ProvenForm>,
 }
 
+/// What happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepEvent {
+    /// It came on air.
+    On,
+    /// Its row changed.
+    Change,
+    /// It went off air.
+    Off,
+}
+
+/// Why a key's row became what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepCause {
+    /// A transaction in the binlog.
+    Binlog,
+    /// The bucket was stated anew after it had lacked data.
+    Replace,
+    /// Another epoch began with a scan that found it so.
+    Epoch,
+    /// It was so where what is kept, or was asked for, begins.
+    Kept,
+}
+
+/// A line of `history`.
+#[derive(Debug, Serialize)]
+pub struct KeyStepForm<'a> {
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event: StepEvent,
+    /// The version at which it was so.
+    #[serde(serialize_with = "text")]
+    pub version: Version,
+    /// Why.
+    pub cause: StepCause,
+    /// The transaction, if it was one.
+    #[serde(serialize_with = "optional_text")]
+    pub gtid: Option<Gtid>,
+    /// When it was committed.
+    #[serde(serialize_with = "micros")]
+    pub commit_time: i64,
+    /// The row after it.
+    pub row: Option<RowColumns<'a>>,
+}
+
+/// The first line of `diff`.
+#[derive(Debug, Serialize)]
+pub struct DiffHeader<'a> {
+    /// The feed.
+    pub feed: &'a str,
+    /// The first version.
+    #[serde(serialize_with = "text")]
+    pub from: Version,
+    /// When its last transaction was committed.
+    #[serde(serialize_with = "micros")]
+    pub from_time: i64,
+    /// The second version.
+    #[serde(serialize_with = "text")]
+    pub to: Version,
+    /// When its last transaction was committed.
+    #[serde(serialize_with = "micros")]
+    pub to_time: i64,
+    /// Keys only in the second.
+    pub on: usize,
+    /// Keys with another row.
+    pub change: usize,
+    /// Keys only in the first.
+    pub off: usize,
+}
+
+/// A line of `diff`.
+#[derive(Debug, Serialize)]
+pub struct DiffForm<'a> {
+    #[serde(rename = "type")]
+    event: StepEvent,
+    key: KeyColumns<'a>,
+    before: Option<RowColumns<'a>>,
+    row: Option<RowColumns<'a>>,
+}
+
+impl<'a> DiffForm<'a> {
+    /// Of a key and its rows before and after.
+    pub fn new(
+        event: StepEvent,
+        schema: &'a Schema,
+        key: &'a Key,
+        (before, after): (Option<&'a Raw>, Option<&'a Raw>),
+    ) -> Self {
+        DiffForm {
+            event,
+            key: KeyColumns(schema, key),
+            before: before.map(RowColumns),
+            row: after.map(RowColumns),
+        }
+    }
+}
+
+/// What `explain` says.
+#[derive(Debug, Serialize)]
+pub struct ExplainForm<'a> {
+    /// The feed.
+    pub feed: &'a str,
+    /// The key.
+    pub key: KeyColumns<'a>,
+    /// Its bucket.
+    pub bucket: u32,
+    /// Place by place.
+    pub stages: Vec<StageForm<'a>>,
+}
+
+/// A place in `explain`.
+#[derive(Debug, Serialize)]
+pub struct StageForm<'a> {
+    /// `mysql`, `log`, `store` or `server`.
+    pub name: &'a str,
+    /// The server that was asked.
+    pub server: Option<&'a str>,
+    /// `agrees`, `behind`, `ahead`, `disagrees` or `unknown`.
+    pub verdict: &'static str,
+    /// Whether the key is live there, if that is known.
+    pub live: Option<bool>,
+    /// Its row.
+    pub row: Option<RowColumns<'a>>,
+    /// It has been so since this version at the latest.
+    #[serde(serialize_with = "optional_text")]
+    pub since: Option<Version>,
+    /// It was so at this version.
+    #[serde(serialize_with = "optional_text")]
+    pub version: Option<Version>,
+    /// The transaction at `since`, where it is known to be the last change.
+    #[serde(serialize_with = "optional_text")]
+    pub gtid: Option<Gtid>,
+    /// When that was committed.
+    #[serde(serialize_with = "micros")]
+    pub commit_time: i64,
+    /// Milliseconds since the place was known to be complete.
+    pub age_ms: Option<u64>,
+    /// Where in it, or why it is not known.
+    pub place: &'a str,
+}
+
 /// What `status` says.
 #[derive(Debug, Serialize)]
 pub struct StatusForm {

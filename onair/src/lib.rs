@@ -4,10 +4,12 @@ mod admin;
 mod backends;
 pub mod cli;
 pub mod client;
+mod clock;
 pub mod config;
 pub mod exit;
 pub mod json;
 mod logging;
+pub mod moment;
 mod output;
 mod roles;
 mod signals;
@@ -86,6 +88,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Watch(args) => verbs::watch::run(args, &mut out).await,
         Verb::Get(args) => verbs::get::run(args, &mut out).await,
         Verb::Dump(args) => verbs::dump::run(args, &mut out).await,
+        Verb::Diff(args) => verbs::diff::run(args, &mut out).await,
+        Verb::Explain(args) => verbs::explain::run(*args, &mut out).await,
+        Verb::History(args) => verbs::history::run(args, &mut out).await,
         Verb::Status(args) => verbs::status::run(args, &mut out).await,
         Verb::Doctor(args) => verbs::doctor::run(args, &mut out).await,
         Verb::Schema(args) => verbs::schema::run(args, &mut out).await,

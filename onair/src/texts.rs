@@ -1,8 +1,11 @@
 //! Error texts of the process and of the read verbs that tests of the command line cannot cause, with what they mean.
 
+use std::sync::Arc;
+
 use onair_cdc::reader::ReaderError;
 use onair_cdc::source::SourceError;
 use onair_log::LogError;
+use onair_model::{Digest, Epoch, GtidSet, Lineage, Seal};
 use onair_server::ServeError;
 use onair_store::StoreError;
 use onair_xtask::error_texts;
@@ -13,6 +16,7 @@ use crate::backends::BackendError;
 use crate::client::Server;
 use crate::exit::Exit;
 use crate::system::SystemError;
+use crate::verbs::past::disagrees;
 use crate::verbs::up::{exit, unusable};
 
 /// An error with which `up` ends with this exit code.
@@ -122,5 +126,23 @@ fn statuses(texts: &mut Texts) {
         &server.nonsense("a schema without a schema").text,
         "The answer does not follow live.proto. Exit code 1.",
         "Use the release of the server.",
+    );
+    let seal = Seal {
+        lineage: Lineage::new(1),
+        version: Epoch::new(3).expect("an epoch").start(),
+        digest: Digest::new(7),
+        count: 98_214,
+        commit_time: 0,
+        source_time: 0,
+        gtid: None,
+        executed: Arc::new(GtidSet::mysql()),
+        proven: None,
+        rewound: false,
+    };
+    texts.text(
+        "read verbs, a past that disagrees",
+        &disagrees(&server, &seal, Digest::new(8), 98_213).text,
+        "The rows are not those that the server's seal is of. Exit code 1.",
+        "As the text says.",
     );
 }

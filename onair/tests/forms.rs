@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onair::json::{
-    self, BucketForm, CompareForm, CompareSide, EndForm, FeedForm, FindingForm, HeaderForm,
-    KeyColumns, KeyRow, ProgressForm, ReadyForm, RoleForm, RunForm, StatusForm, StepForm,
-    StepParts, UpFeedForm,
+    self, BucketForm, CompareForm, CompareSide, DiffForm, DiffHeader, EndForm, FeedForm,
+    FindingForm, HeaderForm, KeyColumns, KeyRow, KeyStepForm, ProgressForm, ReadyForm, RoleForm,
+    RowColumns, RunForm, StatusForm, StepCause, StepEvent, StepForm, StepParts, UpFeedForm,
 };
 use onair_model::Row;
 use onair_sdk::raw::Value;
@@ -47,7 +47,10 @@ fn scrub(line: &str) -> String {
         };
         for (key, value) in map {
             match (key.as_str(), &mut *value) {
-                ("commit_time" | "at" | "asked" | "started", serde_json::Value::String(time)) => {
+                (
+                    "commit_time" | "at" | "asked" | "started" | "from_time" | "to_time",
+                    serde_json::Value::String(time),
+                ) => {
                     assert!(
                         time.len() == 27 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
                         "{time}"
@@ -283,5 +286,47 @@ async fn every_form() {
         &ReadyForm::new("127.0.0.1:7400".to_owned(), of_feed(), "/data".to_owned()),
     );
     line(&mut text, &EndForm::new("signal", 1200, of_feed()));
+    line(
+        &mut text,
+        &DiffHeader {
+            feed: "rooms",
+            from: first.snapshot.version(),
+            from_time: 1_795_341_600_123_456,
+            to: now.version(),
+            to_time: 0,
+            on: 1,
+            change: 1,
+            off: 1,
+        },
+    );
+    let row = now.get(&key);
+    line(
+        &mut text,
+        &DiffForm::new(StepEvent::On, &schema, &key, (None, row)),
+    );
+    line(
+        &mut text,
+        &DiffForm::new(StepEvent::Off, &schema, &key, (row, None)),
+    );
+    let causes = [
+        (StepEvent::On, StepCause::Kept),
+        (StepEvent::Change, StepCause::Epoch),
+        (StepEvent::Change, StepCause::Replace),
+        (StepEvent::Off, StepCause::Binlog),
+    ];
+    for (event, cause) in causes {
+        let gtid = first.snapshot.gtid().copied();
+        line(
+            &mut text,
+            &KeyStepForm {
+                event,
+                version: now.version(),
+                cause,
+                gtid: gtid.filter(|_| cause == StepCause::Binlog),
+                commit_time: i64::from(cause == StepCause::Binlog),
+                row: row.filter(|_| event != StepEvent::Off).map(RowColumns),
+            },
+        );
+    }
     golden("json-forms.jsonl", &text);
 }

@@ -7,6 +7,7 @@
 mod configuration;
 mod docker;
 mod forms;
+mod past;
 mod process;
 mod runs;
 mod texts;

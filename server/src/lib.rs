@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod config;
+mod explain;
 mod feed;
 mod past;
 mod refusal;
@@ -206,7 +207,11 @@ impl Server {
             drain: shutdown.clone(),
             build: backends.build,
             roles: backends.roles,
-            archive: Archive::new(backends.lineage, backends.store, shutdown.clone()),
+            archive: Archive::new(
+                backends.lineage,
+                (backends.log, backends.store),
+                shutdown.clone(),
+            ),
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(onair_proto::DESCRIPTOR)

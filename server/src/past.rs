@@ -1,4 +1,5 @@
-//! Reads of the past: the live set as it was, and what became of a key. In: requests. Out: streams, from the store.
+//! Reads of the past: the live set as it was, what became of a key, and where a key is now. In: requests. Out: streams
+//! and answers, from store and log.
 //!
 //! Nothing here may disturb the fan-out: a few reads at once, each on a thread of its own while it unpacks and adds up,
 //! each with one bucket in memory at most, each going on only when the client has taken what it was sent.
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures_util::Stream;
+use onair_log::EventLog;
 use onair_model::{Bucket, Digest, Event, Key, Lineage, Sum};
 use onair_proto::v1::subscribe_response::Message;
 use onair_proto::{convert, entries, v1};
@@ -19,7 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::explain::{self, Subject};
 use crate::refusal::Refusal;
+use crate::ring::Ring;
 use crate::wire::CHUNK_BYTES;
 
 /// Reads of the past at once. Each holds a bucket's content, perhaps for as long as its client is slow.
@@ -32,6 +36,7 @@ pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 #[derive(Clone, Debug)]
 pub(crate) struct Archive {
     lineage: Lineage,
+    log: Arc<dyn EventLog>,
     store: Arc<dyn ShardStore>,
     reads: Arc<Semaphore>,
     drain: CancellationToken,
@@ -48,11 +53,12 @@ struct Read {
 impl Archive {
     pub(crate) fn new(
         lineage: Lineage,
-        store: Arc<dyn ShardStore>,
+        (log, store): (Arc<dyn EventLog>, Arc<dyn ShardStore>),
         drain: CancellationToken,
     ) -> Self {
         Archive {
             lineage,
+            log,
             store,
             reads: Arc::new(Semaphore::new(READS_MAX)),
             drain,
@@ -150,6 +156,37 @@ impl Archive {
                 Ok(step.map(|step| (step, steps)))
             },
         )))
+    }
+}
+
+impl Archive {
+    /// What log and store hold of a key, then what `ring` shows.
+    pub(crate) async fn explain(
+        &self,
+        feed: Arc<str>,
+        (bucket, key): (Bucket, Key),
+        ring: Arc<Ring>,
+    ) -> Result<v1::ExplainResponse, Status> {
+        let read = self.read()?;
+        let subject = Subject {
+            lineage: self.lineage,
+            feed,
+            bucket,
+            key,
+        };
+        let (log, store) = (Arc::clone(&self.log), Arc::clone(&self.store));
+        let work = async move {
+            let stages = vec![
+                explain::in_log(&*log, &subject).await,
+                explain::in_store(&*store, &subject).await,
+                explain::shown(ring.snapshot().as_deref(), &subject),
+            ];
+            Ok(stages)
+        };
+        Ok(v1::ExplainResponse {
+            bucket: u32::from(bucket.get()),
+            stages: read.aside(work).await?,
+        })
     }
 }
 

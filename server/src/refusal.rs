@@ -59,8 +59,8 @@ pub(crate) enum Refusal {
     /// UNAVAILABLE: try again.
     #[error("this server is going down; ask another one")]
     GoingDown,
-    /// What the store says of the past: OUT_OF_RANGE where it does not reach, UNAVAILABLE where it may in a moment,
-    /// DATA_LOSS where it is damaged.
+    /// What the store says of the past: OUT_OF_RANGE where it does not reach, UNAVAILABLE where the store does not
+    /// answer, DATA_LOSS where it is damaged.
     #[error("{}", with_causes(.0))]
     Past(Arc<PastError>),
 }
@@ -98,10 +98,11 @@ impl From<Refusal> for Status {
             Refusal::GoingDown => Status::unavailable(text),
             Refusal::Past(error) => match &*error {
                 PastError::TooOld { .. }
+                | PastError::Ahead { .. }
+                | PastError::Nothing { .. }
                 | PastError::Unstated { .. }
                 | PastError::Undescribed { .. }
                 | PastError::Gone { .. } => Status::out_of_range(text),
-                PastError::Ahead { .. } | PastError::Nothing { .. } => Status::unavailable(text),
                 PastError::Load {
                     source: LoadError::Store(_),
                     ..

@@ -254,6 +254,17 @@ impl OnAir for Service {
         Ok(Response::new(steps))
     }
 
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let ring = Arc::clone(&self.feed(&request.feed)?.ring);
+        let (feed, bucket, key) = self.place(request.feed, request.key)?;
+        let explained = self.archive.explain(feed, (bucket, key), ring).await?;
+        Ok(Response::new(explained))
+    }
+
     async fn reconcile(
         &self,
         request: Request<v1::ReconcileRequest>,

@@ -45,9 +45,9 @@ async fn errors() {
         TooManyReads = says(Code::ResourceExhausted, Refusal::TooManyReads { limit: READS_MAX }) =>
             "gRPC status RESOURCE_EXHAUSTED. Reads of the past are few at once, so that subscribers never wait for them.", "As the text says.";
         GoingDown = says(Code::Unavailable, Refusal::GoingDown) => "gRPC status UNAVAILABLE. The server was told to end.", "As the text says.";
-        Past = says(Code::Unavailable, Refusal::Past(Arc::new(PastError::Nothing { feed: "room".into() }))) =>
+        Past = says(Code::OutOfRange, Refusal::Past(Arc::new(PastError::Nothing { feed: "room".into() }))) =>
             "What the store says of the past: `PastError` of onair-store. gRPC status OUT_OF_RANGE where the past does not \
-             reach, UNAVAILABLE where it may in a moment, DATA_LOSS where it is damaged.", "As the text says.";
+             reach, UNAVAILABLE where the store does not answer, DATA_LOSS where it is damaged.", "As the text says.";
     );
     let address = "127.0.0.1:7400".parse().expect("an address");
     let refused = tonic::transport::Endpoint::from_static("http://127.0.0.1:1")

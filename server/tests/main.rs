@@ -11,6 +11,7 @@ mod epochs;
 mod limits;
 mod publish;
 mod random;
+mod runs;
 mod slow;
 mod start;
 mod subscribe;

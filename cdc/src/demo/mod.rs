@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use onair_model::GtidSet;
+use onair_model::{GtidSet, Key};
 
 pub use self::hooks::{CommitOrder, Counts, Delay, Hooks, Network};
 pub use self::room::{Room, TITLE_MAX};
@@ -32,7 +32,7 @@ pub use self::server::{DemoServer, DemoSettings};
 pub use self::transaction::{RowError, Transaction};
 
 use crate::bind::{FieldNumbers, bind};
-use crate::feed::{FeedConfig, Table, TableName};
+use crate::feed::{Feed, FeedConfig, Table, TableName};
 use crate::source::{
     Dialect, EventStream, Finding, Identity, Level, RowMetadata, RowSink, ScanRequest, Scanned,
     Source, SourceError,
@@ -90,6 +90,10 @@ impl Source for DemoSource {
 
     async fn scan(&self, request: &ScanRequest, sink: RowSink) -> Result<Scanned, SourceError> {
         scan::run(self.server.shared(), request, &sink).await
+    }
+
+    async fn row(&self, feed: &Feed, key: &Key, sink: RowSink) -> Result<(), SourceError> {
+        scan::one(self.server.shared(), feed, key, &sink)
     }
 
     async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError> {

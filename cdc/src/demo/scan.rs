@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use onair_model::GtidSet;
 use onair_model::predicate::Truth;
 use onair_model::value::Value;
+use onair_model::{GtidSet, Key};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::room::{self, COLUMNS, Room};
@@ -31,18 +31,9 @@ pub(super) async fn run(
 ) -> Result<Scanned, SourceError> {
     let columns = bound(&request.feed)?;
     let scan = Scan {
-        shared,
-        feed: &request.feed,
-        columns: &columns,
-        sink,
-        incarnation: shared.connect()?.incarnation,
-        begun: Instant::now(),
         max_rate: request.max_rate,
-        gate: &request.gate,
-        read: AtomicU64::new(0),
-        live: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-        busy: AtomicU64::new(0),
+        gate: request.gate.clone(),
+        ..Scan::new(shared, &request.feed, &columns, sink)?
     };
     shared.lock().counts.scans += 1;
     scan.pause().await;
@@ -73,6 +64,24 @@ pub(super) async fn run(
     })
 }
 
+/// Gives the row of one key, if it is live.
+pub(super) fn one(
+    shared: &Shared,
+    feed: &Feed,
+    key: &Key,
+    sink: &RowSink,
+) -> Result<(), SourceError> {
+    let columns = bound(feed)?;
+    let scan = Scan::new(shared, feed, &columns, sink)?;
+    let room = key
+        .as_u64()
+        .and_then(|id| shared.lock().visible().get(&id).cloned());
+    if let Some(room) = room {
+        scan.row(&room);
+    }
+    Ok(())
+}
+
 /// Ordinals of the columns asked for: key columns, then exported ones.
 fn bound(feed: &Feed) -> Result<Vec<usize>, SourceError> {
     let table = room::table();
@@ -99,7 +108,7 @@ struct Scan<'a> {
     incarnation: u64,
     begun: Instant,
     max_rate: Option<u64>,
-    gate: &'a Gate,
+    gate: Gate,
     /// Rows read and rows that the predicate let through, over all ranges.
     read: AtomicU64,
     live: AtomicU64,
@@ -112,7 +121,29 @@ struct Scan<'a> {
 /// Keys from the first bound to before the second.
 type Range = (Bound<u64>, Bound<u64>);
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn new(
+        shared: &'a Shared,
+        feed: &'a Feed,
+        columns: &'a [usize],
+        sink: &'a RowSink,
+    ) -> Result<Self, SourceError> {
+        Ok(Scan {
+            shared,
+            feed,
+            columns,
+            sink,
+            incarnation: shared.connect()?.incarnation,
+            begun: Instant::now(),
+            max_rate: None,
+            gate: Gate::always_open(),
+            read: AtomicU64::new(0),
+            live: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        })
+    }
+
     async fn pause(&self) {
         let pause = self.shared.lock().scan_pause();
         if pause > Duration::ZERO {

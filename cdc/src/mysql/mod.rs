@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_common::packets::{ComBinlogDump, ComBinlogDumpGtid, ComRegisterSlave};
-use onair_model::GtidSet;
+use onair_model::{GtidSet, Key};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use config::{ConfigErrors, MysqlConfig, SslMode, TlsConfig};
@@ -32,7 +32,7 @@ use self::connect::{Connector, Session};
 use self::server::Server;
 use self::stream::{Asked, Events};
 use self::wire::Wire;
-use crate::feed::{FeedConfig, Table, TableName};
+use crate::feed::{Feed, FeedConfig, Table, TableName};
 use crate::source::{
     Dialect, EventStream, Finding, Identity, RowSink, SILENCE_MAX, ScanRequest, Scanned, Source,
     SourceError,
@@ -229,6 +229,12 @@ impl Source for MysqlSource {
             .map(|id| id.clone())
             .unwrap_or_default();
         scan::scan(&self.connector, server.dialect, followed, request, sink).await
+    }
+
+    async fn row(&self, feed: &Feed, key: &Key, sink: RowSink) -> Result<(), SourceError> {
+        let (session, server) = self.open().await?;
+        session.leave().await;
+        scan::one(&self.connector, server.dialect, (feed, key), sink).await
     }
 
     async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError> {

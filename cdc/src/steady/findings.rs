@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info, warn};
 
 use super::{Purpose, Steady};
-use crate::explain::{Apart, explain};
+use crate::explain::{Apart, HASTE, PATIENCE, explain};
 use crate::reader::{Before, Ended};
 use crate::scan::{Blast, Content, Sorted, Window, sort};
 use crate::status::Phase;
@@ -174,13 +174,17 @@ impl Steady<'_> {
         });
         let apart = apart.collect();
         let name = Arc::clone(&self.common.feeds[feed].config.name);
+        let mut patience = PATIENCE;
         if let Some(current) = &mut self.run {
             current.report.run.drift = None;
+            if current.report.run.origin == Origin::Merger {
+                patience = HASTE;
+            }
         }
         // What was looked up for another finding is not wanted any more.
         self.explaining = JoinSet::new();
-        self.explaining
-            .spawn(explain(Arc::clone(self.with.store), name, apart));
+        let store = Arc::clone(self.with.store);
+        self.explaining.spawn(explain(store, name, apart, patience));
     }
 
     /// What differs is known by rows now, or why it cannot be.

@@ -449,7 +449,6 @@ impl<'a> Steady<'a> {
 
     /// Everything delivered goes to the log before we end.
     async fn finish(mut self) -> Ended {
-        self.part(&Ended::Shutdown).await;
         if self.opening.is_none() {
             let flushes = self.sequence.flush(CutKind::Full);
             self.append(flushes);
@@ -459,6 +458,7 @@ impl<'a> Steady<'a> {
                 warn!(error = %error, "the last flush is not in the log; the next start derives it again");
             }
         }
+        self.part(&Ended::Shutdown).await;
         self.release().await;
         Ended::Shutdown
     }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{INTERRUPTED, Purpose, Steady};
 use crate::clock;
 use crate::reader::Ended;
-use crate::runs::{Brought, Errand, Report};
+use crate::runs::{Brought, Errand, Name, Report};
 use crate::scan::Window;
 use crate::status::Phase;
 
@@ -99,8 +99,8 @@ impl Steady<'_> {
                 }
                 Ok(())
             }
-            Brought::TakenAway => {
-                if let Some(current) = self.run.take() {
+            Brought::TakenAway(name) => {
+                if let Some(current) = self.run.take_if(|current| current.name() == name) {
                     warn!(feed = %current.report.run.feed, run = %current.report.run.id, "the run was taken away");
                     self.drop_work();
                 }
@@ -141,12 +141,13 @@ impl Steady<'_> {
 
     /// The run of what was found in a feed; one is made where there is none.
     pub(super) fn run_for(&mut self, feed: usize, origin: Origin) -> &mut Run {
-        if self
-            .run
-            .as_ref()
-            .is_some_and(|current| current.feed != feed)
-        {
-            self.end_run(State::Done, "approved; another feed of the source is held");
+        if let Some(current) = self.run.as_ref().filter(|current| current.feed != feed) {
+            // While an epoch opens: it waits for all of its feeds.
+            let detail = match self.approved.contains(&current.feed) {
+                true => "approved; the epoch waits for another feed",
+                false => "not held any more; the epoch waits for another feed",
+            };
+            self.end_run(State::Done, detail);
         }
         let (holder, now) = (self.holder().to_owned(), clock::unix_micros());
         let name = &self.common.feeds[feed].config.name;
@@ -283,7 +284,7 @@ impl Steady<'_> {
 
 impl Current {
     /// Feed and id.
-    fn name(&self) -> (Arc<str>, Arc<str>) {
+    fn name(&self) -> Name {
         let run = &self.report.run;
         (Arc::clone(&run.feed), Arc::clone(&run.id))
     }

@@ -2,9 +2,13 @@
 
 pub(crate) mod compare;
 pub(crate) mod config;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod dump;
+pub(crate) mod explain;
 pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod past;
 pub(crate) mod re_derive;
 pub(crate) mod reconcile;
 mod resume;
@@ -20,8 +24,8 @@ use onair_sdk::raw::{self, Value};
 use onair_sdk::{Key, Raw, RowError, Schema, Snapshot};
 
 use crate::exit::{Exit, Failure};
-use crate::json::{Column, HeaderForm};
-use crate::output::one_line;
+use crate::json::{Column, HeaderForm, StepCause, StepEvent};
+use crate::output::{Tone, one_line};
 
 /// A value for people: as the JSON form, text without quotes.
 fn shown(field: &onair_sdk::Field, value: &Value<'_>) -> String {
@@ -80,6 +84,28 @@ fn damaged(error: &RowError) -> Failure {
         Exit::Failed,
         format!("a row cannot be read: {error}; are server and `onair` of the same release?"),
     )
+}
+
+impl StepEvent {
+    /// The word for it, as wide as all others.
+    const fn shown(self) -> (Tone, &'static str) {
+        match self {
+            StepEvent::On => (Tone::Good, "on    "),
+            StepEvent::Change => (Tone::Notice, "change"),
+            StepEvent::Off => (Tone::Bad, "off   "),
+        }
+    }
+}
+
+impl StepCause {
+    const fn shown(self) -> &'static str {
+        match self {
+            StepCause::Binlog => "binlog",
+            StepCause::Replace => "(found so when the bucket was stated anew)",
+            StepCause::Epoch => "(found so when the epoch began)",
+            StepCause::Kept => "(so already where this begins)",
+        }
+    }
 }
 
 /// The first line of `dump --json`.

@@ -90,6 +90,13 @@ impl OnAir for Service {
         Err(Status::unimplemented("the fake server has no past"))
     }
 
+    async fn explain(
+        &self,
+        _: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        Err(Status::unimplemented("the fake server only streams"))
+    }
+
     async fn reconcile(
         &self,
         _: Request<v1::ReconcileRequest>,

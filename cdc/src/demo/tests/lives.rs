@@ -12,7 +12,7 @@ use onair_log::{
 };
 use onair_model::cut::{Taken, admit};
 use onair_model::value::Value;
-use onair_model::{Bucket, BucketState, CutRecord, GtidSet, Lineage, Sum, Version};
+use onair_model::{Bucket, BucketState, CutRecord, GtidSet, Key, Lineage, Sum, Version};
 use onair_store::cells::{self, move_cell, remove_cell};
 use onair_store::checkpoint::{self, EpochState};
 use onair_store::head::{Head, SegmentRef};
@@ -112,6 +112,9 @@ impl Source for Hiding {
             }
         });
         self.demo.scan(request, seen).await
+    }
+    async fn row(&self, feed: &Feed, key: &Key, sink: RowSink) -> Result<(), SourceError> {
+        self.demo.row(feed, key, sink).await
     }
     async fn preflight(&self, feeds: &[FeedConfig]) -> Result<Vec<Finding>, SourceError> {
         self.demo.preflight(feeds).await

@@ -11,8 +11,9 @@ use std::time::Duration;
 use onair_model::Bucket;
 use onair_store::requests;
 use onair_store::runs::{self, Asked, Origin, Run, State, Wish};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::super::Network;
 use super::lives::{Life, World};
 use super::reader::on_air;
 use crate::status::Phase;
@@ -363,6 +364,84 @@ async fn a_reader_that_is_killed_or_stopped_leaves_its_run_to_the_next() {
 
 async fn run_started(world: &World, run: &Run) -> Option<i64> {
     world.until(run, "there", |_| true).await.started
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_row_is_gone_is_dropped_and_the_reader_goes_on() {
+    let world = World::narrow(56).await;
+    let life = world.following().await;
+    let run = world.ask_slow().await;
+    let running = |run: &Run| run.state == State::Running;
+    world.until(&run, "running", running).await;
+    let forgotten = async {
+        // Unless the reader moves it just then.
+        while !world.runs().await.is_empty() {
+            let all = runs::list(&*world.store, &run.feed).await.unwrap();
+            runs::forget(&*world.store, &all[0]).await.unwrap();
+        }
+    };
+    timeout(PATIENCE, forgotten).await.expect("it goes");
+    let forgotten_at = Instant::now();
+    let next = world.ask(|_| {}).await;
+    let next = world.until_over(&next).await;
+    assert_eq!((next.state, next.begun), (State::Done, 1));
+    let took = forgotten_at.elapsed();
+    assert!(
+        took < Duration::from_secs(8),
+        "not after the other's scan: {took:?}"
+    );
+    assert_eq!(world.runs().await, [next]);
+    life.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_a_scan_for_the_merger_finds_is_a_run_too() {
+    let world = World::new(57).await;
+    let life = world.following().await;
+    world.server.unlogged(|t| {
+        t.insert(on_air(9_000_001, "unlogged")).unwrap();
+    });
+    let feed = &world.feed.config.name;
+    requests::ask(&*world.store, feed, Bucket::new(0), "fork")
+        .await
+        .unwrap();
+    world.equal().await;
+    let found = async {
+        loop {
+            match world.runs().await.pop() {
+                Some(run) if run.state.is_over() => return run,
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let run = timeout(PATIENCE, found).await.unwrap();
+    assert_eq!((run.origin, run.state), (Origin::Merger, State::Done));
+    assert_eq!((run.drift_before, run.drift_after), (1, 0));
+    life.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_source_goes_away_begins_again_and_says_why() {
+    let world = World::narrow(55).await;
+    let mut life = world.following().await;
+    let run = world.ask_slow().await;
+    world
+        .until(&run, "under way", |run| run.rows_scanned > 0)
+        .await;
+    world.server.network(Network::Down);
+    let why = |run: &Run| run.detail.starts_with("interrupted: demo: cannot talk");
+    world.until(&run, "interrupted", why).await;
+    life.wait("connecting", |now| now.phase == Phase::Connecting)
+        .await;
+    world.server.network(Network::Up);
+    let run = world.until_over(&run).await;
+    assert_eq!((run.state, run.begun), (State::Done, 2));
+    assert!(
+        run.detail.starts_with("begun again: demo: cannot talk"),
+        "{}",
+        run.detail
+    );
+    life.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

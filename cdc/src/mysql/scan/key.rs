@@ -4,7 +4,9 @@
 //! own (collation, ENUM order); what is computed here is only a guess of where to look for one.
 
 use mysql_async::Value as Sent;
+use onair_model::Key;
 use onair_model::column::{Collation, Column, ColumnType};
+use onair_model::key::KeyReader;
 
 use super::values::{big_endian, selected};
 use crate::mysql::connect::identifier;
@@ -69,6 +71,20 @@ impl KeyColumns {
         Some(sql)
     }
 
+    /// SQL that is true of the row with this key, given by the feed's canonical bytes; `None` when they are not a key of
+    /// these columns.
+    pub(super) fn equal_to(&self, key: &Key) -> Option<String> {
+        key.with_bytes(|bytes| {
+            let mut reader = KeyReader::new(bytes, self.0.len());
+            let parts = self.0.iter().map(|column| {
+                let name = identifier(&column.name);
+                Some(format!("{name} = {}", canonical(&column.ty, &mut reader)?))
+            });
+            let parts = parts.collect::<Option<Vec<_>>>()?;
+            reader.is_done().then(|| parts.join(" AND "))
+        })
+    }
+
     /// A guess of a key after `first` and not after `last`; `None` when there is none or the types say nothing.
     pub(super) fn between(&self, first: &[Sent], last: &[Sent]) -> Option<KeyValues> {
         for (at, column) in self.0.iter().enumerate() {
@@ -102,6 +118,36 @@ fn literal(column: &Column, value: &Sent) -> Option<String> {
             format!("x'{}'", hex(bytes))
         }
         (_, Sent::Date(..) | Sent::Time(..)) => value.as_sql(true),
+        _ => return None,
+    })
+}
+
+/// The next column of a key in canonical bytes, as a literal.
+fn canonical(ty: &ColumnType, key: &mut KeyReader<'_>) -> Option<String> {
+    let plain = |bytes: Vec<u8>, others: &[u8]| {
+        let is_plain = |byte: &u8| byte.is_ascii_digit() || others.contains(byte);
+        let text = String::from_utf8(bytes).ok()?;
+        (!text.is_empty() && text.as_bytes().iter().all(is_plain)).then_some(text)
+    };
+    Some(match ty {
+        ColumnType::Int {
+            unsigned: false, ..
+        } => key.signed().ok()?.to_string(),
+        ColumnType::Int { .. } | ColumnType::Bit { .. } | ColumnType::Year => {
+            key.unsigned().ok()?.to_string()
+        }
+        ColumnType::Decimal { .. } => plain(key.bytes().ok()?, b"-.")?,
+        ColumnType::Date
+        | ColumnType::Time { .. }
+        | ColumnType::DateTime { .. }
+        | ColumnType::Timestamp { .. } => format!("'{}'", plain(key.bytes().ok()?, b"-:. ")?),
+        // The constant is converted to the column's character set, and compared by its collation.
+        ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } => {
+            format!("_utf8mb4 x'{}'", hex(&key.bytes().ok()?))
+        }
+        ColumnType::FixedBinary { .. } | ColumnType::Binary => {
+            format!("x'{}'", hex(&key.bytes().ok()?))
+        }
         _ => return None,
     })
 }

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
-use onair_model::GtidSet;
 use onair_model::column::Column;
 use onair_model::value::Value;
+use onair_model::{GtidSet, Key};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -106,6 +106,50 @@ fn ended_early(connector: &Connector, err: &JoinError) -> SourceError {
     }
 }
 
+/// Reads the live row of one key.
+pub(super) async fn one(
+    connector: &Connector,
+    dialect: Dialect,
+    (feed, key): (&Feed, &Key),
+    sink: RowSink,
+) -> Result<(), SourceError> {
+    let (select, columns) = selecting(feed);
+    let keys = KeyColumns::new(columns[..feed.key.len()].to_vec());
+    let condition = keys.equal_to(key).ok_or_else(|| SourceError::Refused {
+        what: format!("a key of {}", feed.config.table),
+        reason: "its bytes are not those of the table's key columns".into(),
+        remedy: "ask for it as the feed's schema has it".into(),
+    })?;
+    let (mut session, _) = connect(connector, dialect).await?;
+    let address = session.address().clone();
+    let failed = |err: mysql_async::Error| explain(&address, &err);
+    let conn = session.conn();
+    let statement = conn.prep(format!("{select}{condition}")).await;
+    let statement = statement.map_err(failed)?;
+    let row = conn.exec_first(&statement, ()).await.map_err(failed)?;
+    if let Some(row) = row {
+        give(&address, &columns, row, |values| sink(0, values))?;
+    }
+    session.leave().await;
+    Ok(())
+}
+
+/// Everything before a condition on the key, and the columns that it gives.
+fn selecting(feed: &Feed) -> (String, Vec<Column>) {
+    let ordinals = feed.key.iter().chain(&feed.exported);
+    let columns: Vec<Column> = ordinals
+        .map(|ordinal| feed.columns[*ordinal].clone())
+        .collect();
+    let list: Vec<_> = columns.iter().map(values::selected).collect();
+    let select = format!(
+        "SELECT {} FROM {} WHERE ({}) AND ",
+        list.join(", "),
+        quoted(&feed.config.table),
+        feed.live_when.to_sql()
+    );
+    (select, columns)
+}
+
 /// What the connections of one scan share.
 struct Work {
     /// Everything before the range's condition.
@@ -123,13 +167,10 @@ impl Work {
         parallel: usize,
         throttle: Throttle,
     ) -> Result<Self, SourceError> {
-        let column = |ordinal: &usize| feed.columns[*ordinal].clone();
-        let key: Vec<Column> = feed.key.iter().map(column).collect();
-        let mut columns = key.clone();
-        columns.extend(feed.exported.iter().map(column));
-        let table = quoted(&feed.config.table);
+        let (select, columns) = selecting(feed);
+        let key = columns[..feed.key.len()].to_vec();
         let plan = Plan {
-            table: &table,
+            table: &quoted(&feed.config.table),
             key: &KeyColumns::new(key),
             wanted: parallel * RANGES_PER_CONNECTION,
             rows_max: throttle.range_rows(parallel),
@@ -145,12 +186,6 @@ impl Work {
             .iter()
             .map(|range| (plan.condition(range), range.rows))
             .collect();
-        let list: Vec<_> = columns.iter().map(values::selected).collect();
-        let select = format!(
-            "SELECT {} FROM {table} WHERE ({}) AND ",
-            list.join(", "),
-            feed.live_when.to_sql()
-        );
         Ok(Work {
             select,
             columns,
@@ -230,7 +265,7 @@ impl Reader {
         let mut result = conn.exec_iter(&statement, ()).await.map_err(failed)?;
         let (mut rows, mut bytes) = (0, 0);
         while let Some(row) = result.next().await.map_err(failed)? {
-            bytes += give(&address, &self.work, row, |values| {
+            bytes += give(&address, &self.work.columns, row, |values| {
                 (self.sink)(self.number, values);
             })?;
             rows += 1;
@@ -244,14 +279,13 @@ impl Reader {
 /// Gives a row to the sink; its bytes as they were sent.
 fn give(
     address: &str,
-    work: &Work,
+    columns: &[Column],
     row: Row,
     sink: impl FnOnce(&[Value<'_>]),
 ) -> Result<u64, SourceError> {
     let sent = row.unwrap();
     let bytes = sent.iter().map(mysql_async::Value::bin_len).sum();
-    let values: Result<Vec<Value<'_>>, String> = work
-        .columns
+    let values: Result<Vec<Value<'_>>, String> = columns
         .iter()
         .zip(&sent)
         .map(|(column, sent)| values::value(column, sent))

@@ -43,6 +43,8 @@ pub(crate) async fn run(args: CompareArgs, out: &mut Output) -> Result<(), Failu
     let replica = server
         .replica(&args.name, "onair compare", PATIENCE)
         .await?;
+    // A newcomer's first version may be some seconds old, what came since follows at once.
+    poller.reached_by(&replica).await?;
     let mut both = Both::new(poller, &replica);
     both.follow(args.poll, args.r#for).await?;
     both.finish(&replica).await?;
@@ -99,6 +101,22 @@ impl Poller {
             bytes: 0,
             busy: Duration::ZERO,
         })
+    }
+
+    /// Waits until the feed contains all that the source has executed.
+    async fn reached_by(&self, replica: &Feed<Raw>) -> Result<(), Failure> {
+        let here = self.source.identity().await;
+        let here = here.map_err(|error| source::failed(&self.name, &error))?;
+        match timeout(PATIENCE, replica.wait_for(here.executed)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let text = format!(
+                    "the feed did not come to where the source is within {} s; see `onair status`",
+                    PATIENCE.as_secs()
+                );
+                Err(Failure::new(Exit::Failed, text))
+            }
+        }
     }
 
     /// The keys that are live now.
@@ -222,16 +240,7 @@ impl Both {
     /// A last poll; then the feed gets to where the source is, and polling is credited with the rest.
     async fn finish(&mut self, replica: &Feed<Raw>) -> Result<(), Failure> {
         self.poll().await?;
-        let here = self.poller.source.identity().await;
-        let here = here.map_err(|error| source::failed(&self.poller.name, &error))?;
-        let reached = timeout(PATIENCE, replica.wait_for(here.executed)).await;
-        if !matches!(reached, Ok(Ok(_))) {
-            let text = format!(
-                "the feed did not come to where the source is within {} s; see `onair status`",
-                PATIENCE.as_secs()
-            );
-            return Err(Failure::new(Exit::Failed, text));
-        }
+        self.poller.reached_by(replica).await?;
         if let Some(step) = self.follower.changes.try_next() {
             self.follower.note(step, self.began);
         }
