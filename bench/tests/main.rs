@@ -2,10 +2,13 @@
 //! own account of what it committed.
 
 mod barriers;
+#[cfg(feature = "engines")]
+mod engines;
 mod fire;
 mod kills;
 mod lost_tail;
 mod oracle;
+mod proxy;
 mod source_killed;
 mod system;
 mod world;

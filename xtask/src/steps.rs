@@ -66,7 +66,11 @@ struct Report {
 }
 
 /// What lints, documentation and tests are built with beside the default: the engines.
-const FEATURES: &[&str] = &["onair-log/kafka", "onair-store/scylla"];
+const FEATURES: &[&str] = &[
+    "onair-bench/engines",
+    "onair-log/kafka",
+    "onair-store/scylla",
+];
 
 /// Says to tests that have a long form that it is wanted.
 const LONG: &str = "ONAIR_TEST_LONG";

@@ -12,6 +12,8 @@ mod append;
 mod ask;
 mod cuts;
 mod follow;
+#[cfg(feature = "testing")]
+mod operator;
 mod settings;
 mod status;
 mod topic;
@@ -41,6 +43,8 @@ use follow::Reader;
 use status::{Board, Ears};
 use topic::Wrong;
 
+#[cfg(feature = "testing")]
+pub use operator::Operator;
 pub use settings::{Compression, Settings};
 pub use status::{RoundTrip, Status};
 

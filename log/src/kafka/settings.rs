@@ -184,7 +184,7 @@ impl Settings {
         let fetch = self.fetch_bytes.max(self.batch_bytes());
         config
             // Assigning asks for a name; nothing is ever committed under it.
-            .set("group.id", format!("{}-followers", self.prefix))
+            .set("group.id", group(&self.prefix))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
@@ -210,6 +210,11 @@ impl Settings {
             );
         config
     }
+}
+
+/// The name of followers.
+pub(super) fn group(prefix: &str) -> String {
+    format!("{prefix}-followers")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod contract;
 mod damage;
 mod measured;
 mod outage;
+mod strangers;
 mod topics;
 
 use std::sync::{Arc, OnceLock};
