@@ -32,7 +32,7 @@ const WANTED: [(Fault, u64, f64); 6] = [
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Of one bucket each, so that more than one outcome is waited for at a time.
-const FEEDS: u64 = 8;
+const FEEDS: u64 = 12;
 
 /// Between two transactions of a feed.
 const SPACING: Duration = Duration::from_millis(20);
@@ -128,6 +128,8 @@ async fn two_mergers_on_each_bucket_stand_a_thousand_unknown_outcomes_of_each_ki
     println!("folds of the two: {folds:?}");
     for feed in &mut feeds {
         feed.write(true).await;
+    }
+    for feed in &mut feeds {
         feed.until_folded().await;
         assert_eq!(feed.asked().await, [], "{}: nothing was lost", feed.name());
     }

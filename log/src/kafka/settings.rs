@@ -188,7 +188,9 @@ impl Settings {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
-            .set("check.crcs", "true")
+            // Each record has a sum of ours. Librdkafka (2.12.1) reads on at a wrong place after a batch that fails this
+            // check, and was seen to abort the process there.
+            .set("check.crcs", "false")
             .set("isolation.level", "read_uncommitted")
             // An idle partition's fetch is answered by its next entry; the wait is the longest only.
             .set("fetch.min.bytes", "1")

@@ -16,7 +16,7 @@ use super::{drop_keyspace, settings, shared};
 const CHANCE: f64 = 0.04;
 
 const RIVALS: usize = 2;
-const MOVES: u64 = 250;
+const MOVES: u64 = 150;
 
 fn key() -> CellKey {
     CellKey::CutsHead("f".into())
@@ -85,7 +85,7 @@ async fn answers_that_are_lost_or_forged_lose_no_move_and_repeat_none() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut settings = settings(node);
-    settings.request_timeout = Duration::from_millis(300);
+    settings.request_timeout = Duration::from_millis(150);
     let plan = Plan {
         seed,
         meets: |_| true,
