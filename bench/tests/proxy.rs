@@ -56,7 +56,7 @@ async fn is_reset(from: &mut TcpStream) -> Result<bool> {
 
 /// Bytes that say where in the stream they are.
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * at >> 7) as u8).collect()
+    (0..len).map(|at| ((at * at) >> 7) as u8).collect()
 }
 
 #[tokio::test]

@@ -1,15 +1,20 @@
-//! What somebody does to the tables behind everybody's back: the merger notices, asks for what it cannot rebuild, and
-//! the store is whole again.
+//! The tables in Cassandra: changed behind everybody's back, left by mergers that die between two writes, rewritten under
+//! servers that load them. What heads name is whole, or the merger asks for it and then it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onair_bench::seed::seed;
 use onair_log::memory::{MemoryConfig, MemoryLog};
 use onair_log::testing::Workload;
 use onair_model::Bucket;
 use onair_store::cells::{Moved, move_cell};
 use onair_store::scylla::{Operator, ScyllaStore};
 use onair_store::{CellKey, SegmentId, ShardStore};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::{Instant, sleep};
 
 use super::feed::Feed;
 use super::roles::{Merging, Serving};
@@ -35,7 +40,7 @@ impl World {
         let (of_log, of_store) = (Arc::clone(&log), Arc::clone(&store));
         let mut feed = Feed::open("rooms", BUCKETS, workload, of_log, of_store).await;
         let operator = Operator::new(&settings).await;
-        let merging = merge(&feed, &log, &store);
+        let merging = merge(&feed, &log, &store, settings_of_merger());
         for _ in 0..3 {
             feed.write(true).await;
             feed.until_folded().await;
@@ -50,7 +55,11 @@ impl World {
     }
 
     fn merge(&self) -> Merging {
-        merge(&self.feed, &self.log, &self.store)
+        self.merge_with(settings_of_merger())
+    }
+
+    fn merge_with(&self, settings: onair_merger::Settings) -> Merging {
+        merge(&self.feed, &self.log, &self.store, settings)
     }
 
     async fn head_segments(&self) -> Vec<SegmentId> {
@@ -79,12 +88,20 @@ impl World {
     }
 }
 
-fn merge(feed: &Feed, log: &Arc<MemoryLog>, store: &Arc<ScyllaStore>) -> Merging {
-    let (log, store) = (Arc::clone(log), Arc::clone(store));
-    let settings = onair_merger::Settings {
+fn settings_of_merger() -> onair_merger::Settings {
+    onair_merger::Settings {
         fold_interval: Duration::from_millis(200),
         ..onair_merger::Settings::default()
-    };
+    }
+}
+
+fn merge(
+    feed: &Feed,
+    log: &Arc<MemoryLog>,
+    store: &Arc<ScyllaStore>,
+    settings: onair_merger::Settings,
+) -> Merging {
+    let (log, store) = (Arc::clone(log), Arc::clone(store));
     Merging::start(std::slice::from_ref(feed), log, store, settings)
 }
 
@@ -195,4 +212,74 @@ async fn no_row_of_any_table_ends_by_itself() {
         assert!(!found.is_empty(), "{table} is empty");
         assert!(found.iter().all(Option::is_none), "{table}: {found:?}");
     }
+}
+
+/// Between its segments and its head, between head and index: what it leaves is in nobody's way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merger_that_dies_anywhere_leaves_whole_heads() {
+    const KILLS: u32 = 40;
+    let seed = seed("a merger that dies");
+    let Some(mut world) = World::new(seed).await else {
+        return;
+    };
+    let mut rng = StdRng::seed_from_u64(seed);
+    let eager = onair_merger::Settings {
+        fold_bytes: 0,
+        deltas_max: 3,
+        ..settings_of_merger()
+    };
+    let mut folds = 0;
+    for _ in 0..KILLS {
+        let merging = world.merge_with(eager.clone());
+        let end = Instant::now() + Duration::from_millis(rng.random_range(0..400));
+        while Instant::now() < end {
+            world.feed.write(rng.random()).await;
+            sleep(Duration::from_millis(3)).await;
+        }
+        folds += merging.folds();
+        drop(merging);
+        world.feed.check().await;
+        world.feed.whole_cut().await;
+    }
+    println!("{KILLS} deaths, {folds} heads moved");
+    assert!(folds > u64::from(KILLS));
+    let merging = world.merge();
+    world.settle(&merging).await;
+    assert_eq!(world.feed.asked().await, [], "nothing was lost");
+    merging.stop().await;
+}
+
+/// Bases are rewritten, and what they replace is deleted at once, while servers load them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_load_while_bases_are_rewritten_show_the_truth() {
+    const SERVERS: usize = 20;
+    const WRITES: usize = 20;
+    let Some(mut world) = World::new(6).await else {
+        return;
+    };
+    let eager = onair_merger::Settings {
+        fold_bytes: 0,
+        deltas_max: 2,
+        history_window: Duration::ZERO,
+        ..settings_of_merger()
+    };
+    let merging = world.merge_with(eager);
+    let mut bases = BTreeSet::new();
+    for _ in 0..SERVERS {
+        let (log, store) = (Arc::clone(&world.log), Arc::clone(&world.store));
+        let serving = Serving::start(&world.feed, log, store).await;
+        for _ in 0..WRITES {
+            world.feed.write(true).await;
+            sleep(Duration::from_millis(10)).await;
+            let head = world.feed.check_bucket(B0).await;
+            bases.insert(head.expect("a head").base.id);
+            serving.shown(&world.feed);
+        }
+        serving.until_shown(&world.feed).await;
+        serving.stop().await;
+    }
+    println!("{} bases under {SERVERS} servers", bases.len());
+    assert!(bases.len() > SERVERS / 2);
+    world.settle(&merging).await;
+    merging.stop().await;
 }
