@@ -173,6 +173,13 @@ impl FeedMerger {
         named.push(of_log.map(|(_, cuts)| Offset(cuts.next_offset)));
         // Asked after the heads were read: they are not beyond it unless the log has lost its end.
         let ends = self.log.ends(&self.feed.name).await?;
+        for (bucket, (named, (_, ends))) in self.feed.buckets.all().zip(named.iter().zip(&ends)) {
+            // Freed while we loaded, by one who has moved the head on: what can be read does not touch what we hold.
+            let is_gone = ends.low > named.unwrap_or(Offset(0));
+            if is_gone && self.token(bucket).await? != shards[bucket.index()].token() {
+                return Err(Trouble::Overtaken(bucket));
+            }
+        }
         let from = onair_log::places(&ends, &named);
         for (shard, (_, next)) in shards.iter_mut().zip(&from) {
             shard.next_offset = next.0;
@@ -192,6 +199,12 @@ impl FeedMerger {
             history_at: None,
             clean_at: Instant::now(),
         })
+    }
+
+    /// The token of a bucket's head as it stands.
+    async fn token(&self, bucket: Bucket) -> Result<Option<Token>, StoreError> {
+        let key = CellKey::Head(Arc::clone(&self.feed.name), bucket);
+        Ok(self.store.cell(&key).await?.map(|cell| cell.token))
     }
 
     /// Loads a bucket from the store. One that cannot be loaded begins with nothing, behind the claim of its head: the

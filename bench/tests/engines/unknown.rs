@@ -11,11 +11,11 @@ use onair_log::testing::Workload;
 use onair_store::ShardStore;
 use onair_store::scylla::proxy::{CqlProxy, Fault, Plan};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::feed::Feed;
 use super::roles::Merging;
-use super::{LOOK, cassandra, keyspace, open, until};
+use super::{LOOK, PATIENCE, cassandra, keyspace, open, until};
 
 /// How often each must have happened, and its chance until then. Of a connection that breaks there are fewer: what else
 /// is on it meets that too.
@@ -36,6 +36,9 @@ const FEEDS: u64 = 12;
 
 /// Between two transactions of a feed.
 const SPACING: Duration = Duration::from_millis(20);
+
+/// Bytes of a feed's log: seconds, so that what a merger wrongly takes for folded is soon gone.
+const CAPACITY: usize = 32 * 1024;
 
 /// After it a merger gives up on a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(150);
@@ -73,7 +76,10 @@ async fn two_mergers_on_each_bucket_stand_a_thousand_unknown_outcomes_of_each_ki
     let proxy = CqlProxy::start(node.address(), plan).await.expect("a port");
     let direct = keyspace(node).await;
     let truth: Arc<dyn ShardStore> = open(&direct).await;
-    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(MemoryConfig::default()));
+    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(MemoryConfig {
+        capacity: CAPACITY,
+        tail: None,
+    }));
     let mut feeds = Vec::new();
     for number in 0..FEEDS {
         let workload = Workload::new(seed.wrapping_add(number), 24, 400);
@@ -103,10 +109,12 @@ async fn two_mergers_on_each_bucket_stand_a_thousand_unknown_outcomes_of_each_ki
         let is_over = Arc::clone(&is_over);
         writers.spawn(async move {
             for round in 1.. {
-                feed.write(round % 10 == 0).await;
+                let written = timeout(PATIENCE, feed.write(round % 10 == 0)).await;
+                written.expect("heads move on and make room in the log");
                 sleep(SPACING).await;
                 if round % 20 == 0 {
                     feed.check().await;
+                    assert_eq!(feed.asked().await, [], "nothing is missing");
                 }
                 if is_over.load(Relaxed) {
                     break;
@@ -115,11 +123,15 @@ async fn two_mergers_on_each_bucket_stand_a_thousand_unknown_outcomes_of_each_ki
             feed
         });
     }
-    until_each(&proxy).await;
+    let found = "a writer that finds its head is not the truth, or stuck, ends";
+    tokio::select! {
+        () = until_each(&proxy) => {}
+        Some(feed) = writers.join_next() => panic!("{found}: {:?}", feed.map(drop)),
+    }
     is_over.store(true, Relaxed);
     let mut feeds = Vec::new();
     while let Some(feed) = writers.join_next().await {
-        feeds.push(feed.expect("no writer has found a head that is not the truth"));
+        feeds.push(feed.expect(found));
     }
 
     let counts = proxy.counts();
