@@ -9,6 +9,7 @@ pub mod latency;
 pub mod observer;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod scan;
 pub mod seed;
 pub mod table;

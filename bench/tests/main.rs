@@ -2,13 +2,17 @@
 //! own account of what it committed.
 
 mod barriers;
+#[cfg(feature = "engines")]
 mod engines;
 mod fire;
+#[cfg(feature = "engines")]
+mod fleet;
 mod kills;
 mod lost_tail;
 mod oracle;
 mod past;
 mod runs;
+mod proxy;
 mod source_killed;
 mod system;
 mod world;

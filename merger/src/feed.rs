@@ -310,6 +310,17 @@ impl FeedMerger {
         // Asked after the heads were read: they are not beyond it unless the log has lost its end.
         let mut ends = self.log.ends(&self.feed.name).await?;
         ends.retain(|(partition, _)| named.contains_key(partition));
+        for (partition, ends) in &ends {
+            // Freed while we loaded, by one who has moved the head on: what can be read does not touch what we hold.
+            let of = named.get(partition).copied().flatten();
+            let is_gone = ends.low > of.unwrap_or(Offset(0));
+            if let (Partition::Bucket(bucket), true) = (partition, is_gone) {
+                let held = shards.get(bucket).and_then(Shard::token);
+                if self.token(*bucket).await? != held {
+                    return Err(Trouble::Overtaken(*partition));
+                }
+            }
+        }
         let named: Vec<Option<Offset>> = ends
             .iter()
             .filter_map(|(partition, _)| named.get(partition).copied())
@@ -359,6 +370,12 @@ impl FeedMerger {
         };
         let head = CutsHead::from_bytes(&self.feed.name, &cell.value)?;
         Ok(Some((cell.token, head)))
+    }
+
+    /// The token of a bucket's head as it stands.
+    async fn token(&self, bucket: Bucket) -> Result<Option<Token>, StoreError> {
+        let key = CellKey::Head(Arc::clone(&self.feed.name), bucket);
+        Ok(self.store.cell(&key).await?.map(|cell| cell.token))
     }
 
     /// Loads a bucket from the store. One that cannot be loaded begins with nothing, behind the claim of its head: the

@@ -195,6 +195,11 @@ impl Shard {
         self.settled_at = (self.state.d, self.sum());
     }
 
+    /// Of the head that it knows.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.head.as_ref().map(|(token, _)| *token)
+    }
+
     /// Digest and count of the newest content.
     pub(crate) fn sum(&self) -> Sum {
         Sum {

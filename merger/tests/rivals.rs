@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use onair_log::testing::{Opening, Workload, append};
 use onair_log::{EventLog, faulty};
+use onair_store::{ShardStore, faulty as store, requests};
 
 use crate::stops::known;
-use crate::support::World;
+use crate::support::{FEED, World};
 
 #[tokio::test(start_paused = true)]
 async fn two_mergers_do_what_one_does() {
@@ -116,4 +117,38 @@ async fn a_merger_that_lags_does_no_harm() {
     for (id, segment) in seen {
         assert!(known.contains_key(&id), "left behind: {segment:?}");
     }
+}
+
+/// The log frees what the one has folded, while the other is still loading the head that was there before.
+#[tokio::test(start_paused = true)]
+async fn a_merger_whose_head_moves_on_while_it_loads_asks_for_nothing() {
+    let mut workload = Workload::new(4, 60, 200);
+    let mut world = World::with_room(2, workload.rows(), 6_000).await;
+    let log: Arc<dyn EventLog> = Arc::clone(&world.log) as _;
+    let lag = store::Faults {
+        delayed: 1.0,
+        delay_max: Duration::from_secs(1),
+        ..store::Faults::NONE
+    };
+    let lagging = store::Faulty::new(Arc::clone(&world.store), 4, lag);
+    let lagging: Arc<dyn ShardStore> = Arc::new(lagging);
+    let fast = world.start();
+    let mut slow = world.start_on(Arc::clone(&log), Arc::clone(&lagging));
+    for round in 1..=600 {
+        workload.step(&mut world.writer);
+        world.writer.write(&*log, true).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let standing = requests::standing(&*world.store, &FEED.into()).await;
+        assert!(standing.unwrap().is_empty(), "round {round}");
+        if round % 200 == 0 {
+            slow.kill().await;
+            slow = world.start_on(Arc::clone(&log), Arc::clone(&lagging));
+        }
+    }
+    let ends = log.ends(FEED).await.unwrap();
+    let is_freed = ends.iter().all(|(_, ends)| ends.low.0 > 0);
+    assert!(is_freed, "the log was never short: {ends:?}");
+    world.until_folded().await;
+    fast.stop().await;
+    slow.stop().await;
 }

@@ -70,9 +70,15 @@ impl Running {
 impl World {
     /// An empty store, and a log with an opened epoch of these rows.
     pub(crate) async fn new(buckets: u16, rows: Writes) -> Self {
+        World::with_room(buckets, rows, MemoryConfig::default().capacity).await
+    }
+
+    /// With so many bytes of log.
+    pub(crate) async fn with_room(buckets: u16, rows: Writes, capacity: usize) -> Self {
         let dir = TempDir::new().unwrap();
         let store = Arc::new(RedbStore::open(dir.path().join("store.redb")).unwrap());
-        let log = Arc::new(MemoryLog::new(MemoryConfig::default()));
+        let tail = None;
+        let log = Arc::new(MemoryLog::new(MemoryConfig { capacity, tail }));
         let layout = Buckets::new(NonZeroU16::new(buckets).unwrap());
         let mut writer = Writer::new(FEED, layout, LINEAGE);
         writer.open(&*log, rows).await;

@@ -66,7 +66,7 @@ struct Report {
 }
 
 /// What lints, documentation and tests are built with beside the default: the engines.
-const FEATURES: &[&str] = &["onair/kafka", "onair/scylla"];
+const FEATURES: &[&str] = &["onair-bench/engines", "onair/kafka", "onair/scylla"];
 
 /// Says to tests that have a long form that it is wanted.
 const LONG: &str = "ONAIR_TEST_LONG";

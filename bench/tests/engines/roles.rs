@@ -1,135 +1,130 @@
-//! Roles of their own: what one hands to another, and what it does without it.
+//! Mergers and servers at work.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
-use onair_bench::observer::{Observer, content};
-use onair_bench::oracle::{Shape, difference};
-use onair_bench::seed::seed;
-use onair_bench::workload::Workload;
+use onair_log::EventLog;
+use onair_merger::status::FeedStatus;
+use onair_merger::{FeedLayout, Merger, Settings, Status};
+use onair_model::{Seal, Sum};
+use onair_server::{Backends, Handle, ServeError, Server};
+use onair_store::ShardStore;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use super::fleet::{self, Fleet, PATIENCE, Size};
+use super::feed::Feed;
+use super::{LINEAGE, until};
 
-/// Two of each.
-const TWO: Size = Size {
-    readers: 2,
-    mergers: 2,
-    servers: 2,
-};
-
-/// How soon a standby must have taken over (the default patience is 6 s).
-const TAKEOVER_MAX: Duration = Duration::from_secs(10);
-
-#[test]
-fn roles_hand_over_without_a_gap() {
-    fleet::run(TWO, hand_over);
+/// A merger of some feeds. Dropped, it ends wherever it is.
+pub(crate) struct Merging {
+    status: Arc<Status>,
+    stop: CancellationToken,
+    task: JoinSet<()>,
 }
 
-async fn hand_over(mut fleet: Fleet) -> Result<()> {
-    let seed = seed("roles");
-    fleet.start()?;
-    let addresses: Vec<String> = fleet.addresses().into_iter().map(String::from).collect();
-    let [first, second] = &addresses[..] else {
-        anyhow::bail!("two servers were asked for");
-    };
-    let (left, right) = (
-        Observer::connect(first).await?,
-        Observer::connect(second).await?,
-    );
-    let both = Observer::connect_to(&[first, second]).await?;
-    let workload = Workload::start(&fleet.engines.mysql, seed, 3, Duration::from_millis(20))?;
-
-    // A reader that is killed: the standby takes over in the same epoch.
-    let holder = reader(&fleet)?;
-    fleet.role(&holder)?.kill9()?;
-    let took = resumed(&fleet, &both).await?;
-    println!("reader killed: the next version came after {took:?}");
-    ensure!(took < TAKEOVER_MAX, "the takeover took {took:?}");
-    fleet.role(&holder)?.begin()?;
-    fleet.ready()?;
-
-    // One that stops in peace gives the lease up.
-    let holder = reader(&fleet)?;
-    fleet.role(&holder)?.stop()?;
-    let took = resumed(&fleet, &both).await?;
-    println!("reader stopped: the next version came after {took:?}");
-    ensure!(took < TAKEOVER_MAX / 2, "the takeover took {took:?}");
-    fleet.role(&holder)?.begin()?;
-    fleet.ready()?;
-
-    // One that sleeps through its lease and wakes up beside its successor.
-    let holder = reader(&fleet)?;
-    fleet.role(&holder)?.sigstop()?;
-    let took = resumed(&fleet, &both).await?;
-    println!("reader frozen: the next version came after {took:?}");
-    fleet.role(&holder)?.sigcont()?;
-    fleet.ready()?;
-
-    // Mergers come and go; so do servers, and the client that knows both stays.
-    for name in ["merger-1", "merger-2"] {
-        fleet.role(name)?.kill9()?;
-        resumed(&fleet, &both).await?;
-        fleet.role(name)?.begin()?;
-        fleet.ready()?;
+impl Merging {
+    /// Starts one on a log and a store that may be broken.
+    pub(crate) fn start(
+        feeds: &[Feed],
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn ShardStore>,
+        settings: Settings,
+    ) -> Self {
+        let layout = |feed: &Feed| FeedLayout {
+            name: feed.name(),
+            buckets: feed.buckets(),
+        };
+        let status = Arc::new(Status::default());
+        let stop = CancellationToken::new();
+        let merger = Merger {
+            lineage: LINEAGE,
+            log,
+            store,
+            feeds: feeds.iter().map(layout).collect(),
+            settings,
+            status: Arc::clone(&status),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(merger.run(stop.clone()));
+        Merging { status, stop, task }
     }
-    fleet.role("server-2")?.stop()?;
-    resumed(&fleet, &both).await?;
-    fleet.role("server-2")?.start()?;
-    fleet.role("server-1")?.kill9()?;
-    resumed(&fleet, &both).await?;
-    fleet.role("server-1")?.start()?;
 
-    let sent = workload.stop()?;
-    let set = fleet.executed()?;
-    let shape = Shape::room();
-    let table = shape.content(&fleet.engines.mysql.sql(&shape.select())?)?;
-    let mut lives = Vec::new();
-    for observer in [left, right, both] {
-        observer
-            .wait_for_set(&set, PATIENCE)
-            .await
-            .with_context(|| fleet.logs())?;
-        let held = content(&observer.feed.snapshot());
-        ensure!(held == table, "{}", difference(&table, &held));
-        lives.push(observer.finish().await);
+    pub(crate) fn of(&self, feed: &Feed) -> FeedStatus {
+        let mut feeds = self.status.feeds();
+        feeds.remove(&feed.name()).unwrap_or_default()
     }
-    let report = super::chaos::judge(&fleet, &lives)?;
-    println!(
-        "{} versions compared at three clients, epochs {:?}, {sent} transactions",
-        report.versions, report.epochs
-    );
-    ensure!(
-        report.epochs.len() == 1,
-        "takeovers need no epoch: {}",
-        fleet.logs()
-    );
-    for role in &mut fleet.roles {
-        role.stop()?;
+
+    /// Heads moved, of all feeds.
+    pub(crate) fn folds(&self) -> u64 {
+        self.status.feeds().values().map(|feed| feed.folds).sum()
     }
-    Ok(())
+
+    /// Ends it in peace: what it read is folded.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.task.join_next().await {
+            ended.expect("the merger ends");
+        }
+    }
 }
 
-/// The process that reads.
-fn reader(fleet: &Fleet) -> Result<String> {
-    let told = fleet.told()?;
-    let roles = told["roles"].as_array().context("no roles")?;
-    let following = roles
-        .iter()
-        .find(|role| role["role"] == "reader" && role["state"] == "following");
-    let process = following.and_then(|role| role["process"].as_str());
-    Ok(process.context("nobody reads")?.to_owned())
+/// A server of one feed. Dropped, it ends wherever it is.
+pub(crate) struct Serving {
+    handle: Handle,
+    stop: CancellationToken,
+    task: JoinSet<Result<(), ServeError>>,
 }
 
-/// Waits until a transaction that is committed now is seen; how long that took.
-async fn resumed(fleet: &Fleet, observer: &Observer) -> Result<Duration> {
-    let began = Instant::now();
-    fleet
-        .engines
-        .mysql
-        .sql("UPDATE live.room SET live_status = 1 - live_status WHERE id = 7")?;
-    observer
-        .wait_for_set(&fleet.executed()?, PATIENCE)
-        .await
-        .with_context(|| fleet.logs())?;
-    Ok(began.elapsed())
+impl Serving {
+    /// Starts one on a log and a store that may be broken.
+    pub(crate) async fn start(
+        feed: &Feed,
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn ShardStore>,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let backends = Backends {
+            lineage: LINEAGE,
+            log,
+            store,
+            roles: Arc::new(Vec::new),
+            build: "onair test".into(),
+        };
+        let layout = onair_server::FeedLayout {
+            name: feed.name(),
+            buckets: feed.buckets(),
+        };
+        let settings = onair_server::Settings::default();
+        let server = Server::new(listener, backends, vec![layout], settings);
+        let handle = server.handle();
+        let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(server.run(stop.clone()));
+        Serving { handle, stop, task }
+    }
+
+    /// What is shown, which is the truth at its version.
+    pub(crate) fn shown(&self, feed: &Feed) -> Option<Seal> {
+        let seal = self.handle.feeds().remove(0).seal?;
+        let (digest, count) = (seal.digest, seal.count);
+        let truth = feed.writer.at(seal.version).total();
+        assert_eq!(truth, Sum { digest, count }, "{}", seal.version);
+        Some(seal)
+    }
+
+    /// Waits until what the writer wrote last is shown.
+    pub(crate) async fn until_shown(&self, feed: &Feed) {
+        let now = feed.writer.version();
+        let is_shown = async || self.shown(feed).is_some_and(|seal| seal.version == now);
+        until(&format!("{now} is shown"), is_shown).await;
+    }
+
+    /// Ends it in peace.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.task.join_next().await {
+            let ended = ended.expect("the server ends");
+            ended.expect("the server ends well");
+        }
+    }
 }

@@ -15,20 +15,34 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig,
 };
 use rdkafka::statistics::Statistics;
 use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::settings::Settings;
 use super::status::{Board, Ears};
 use crate::LogError;
 
+/// A number in a record's header, if it has one.
+pub(super) fn header(message: &impl rdkafka::Message, key: &str) -> Option<u64> {
+    fn of<H: Headers>(headers: &H, key: &str) -> Option<u64> {
+        let found = headers.iter().find(|header| header.key == key)?;
+        found.value?.try_into().ok().map(u64::from_be_bytes)
+    }
+    message.headers().and_then(|headers| of(headers, key))
+}
+
 /// A cut's header: the newest version, eight bytes big-endian, of any cut that its writer knows to be in the log. Who
 /// searches the last cuts backwards sees by it whether there is a newer one before those of a reader that began again.
 pub(super) const NEWEST: &str = "newest";
+
+/// Each record's header: xxh3-64 of its value, eight bytes big-endian. It covers the value from here to whoever decodes it,
+/// on disks and in brokers too.
+pub(super) const SUM: &str = "sum";
 
 /// How long the thread of a producer sleeps when nothing happens; an event wakes it at once.
 const POLL: Duration = Duration::from_millis(100);
@@ -260,16 +274,19 @@ impl Pipe {
                 flush: Arc::clone(&under_way),
                 bytes,
             });
-            let mut record = BaseRecord::with_opaque_to(&flush.topic, sent)
+            let number = |key: &'static str, number: u64| (key, number.to_be_bytes());
+            let sum = number(SUM, xxh3_64(&message.value));
+            let newest = message.newest.map(|newest| number(NEWEST, newest));
+            let headers = [Some(sum), newest].into_iter().flatten();
+            let headers = headers.fold(OwnedHeaders::new(), |headers, (key, value)| {
+                let value = Some(&value);
+                headers.insert(Header { key, value })
+            });
+            let record = BaseRecord::with_opaque_to(&flush.topic, sent)
                 .partition(message.partition)
                 .key(&message.key)
-                .payload(&message.value);
-            if let Some(newest) = message.newest {
-                record = record.headers(OwnedHeaders::new().insert(Header {
-                    key: NEWEST,
-                    value: Some(&newest.to_be_bytes()),
-                }));
-            }
+                .payload(&message.value)
+                .headers(headers);
             match self.producer.send(record) {
                 Ok(()) => {
                     state.messages += 1;

@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use tokio::time::timeout;
 
-use super::append::NEWEST;
+use super::append::{NEWEST, header};
 use super::follow::Consumer;
 use super::{Feed, Shared, blocking};
 use crate::cuts::Cuts;
@@ -121,7 +121,7 @@ async fn read(
                 if offset < to
                     && let Payload::Cut(cut) = feed.entry(&message).payload
                 {
-                    let known = newest_of(&message).unwrap_or(0).max(cut.version.get());
+                    let known = header(&message, NEWEST).unwrap_or(0).max(cut.version.get());
                     found.push((cut, known));
                 }
                 if offset + 1 >= to {
@@ -133,15 +133,6 @@ async fn read(
             Some(Err(error)) => return Err(refused(&error.to_string())),
         }
     }
-}
-
-fn newest_of(message: &impl rdkafka::Message) -> Option<u64> {
-    fn of<H: rdkafka::message::Headers>(headers: &H) -> Option<u64> {
-        let mut each = headers.iter();
-        let found = each.find(|header| header.key == NEWEST)?;
-        found.value?.try_into().ok().map(u64::from_be_bytes)
-    }
-    message.headers().and_then(of)
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as At, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::append::{SUM, header};
 use super::status::Ears;
 use super::topic::Wrong;
 use super::{Feed, Shared};
@@ -212,6 +214,9 @@ impl Feed {
     pub(super) fn entry(&self, message: &BorrowedMessage<'_>) -> Entry {
         let partition = self.partition(message.partition());
         let payload = match message.payload() {
+            Some(bytes) if header(message, SUM).is_some_and(|sum| sum != xxh3_64(bytes)) => {
+                Payload::Garbage("its bytes are not those that were written".into())
+            }
             Some(bytes) => wire::decode(partition, Bytes::copy_from_slice(bytes)),
             None => Payload::Garbage("no bytes".into()),
         };

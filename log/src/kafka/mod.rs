@@ -4,6 +4,7 @@
 //! hashed. The topic is made by us with its settings, or checked against them, at the start and every
 //! [`Settings::check_interval`]; one that is not as it should be, or not the one that it was, stops reading and writing
 //! with the remedy. Where to read from is always said too: nothing depends on offsets that Kafka keeps.
+//! Each record has a sum of ours in its header: one whose bytes have rotted on a disk is garbage, which the chain sees.
 //!
 //! What may go wrong: brokers that are away are waited for, by appends without a limit and by questions up to
 //! [`Settings::request_timeout`]; [`KafkaLog::status`] says what is going on.
@@ -12,6 +13,8 @@ mod append;
 mod ask;
 mod cuts;
 mod follow;
+#[cfg(feature = "testing")]
+mod operator;
 mod settings;
 mod share;
 mod status;
@@ -44,6 +47,8 @@ use share::Member;
 use status::{Board, Ears};
 use topic::Wrong;
 
+#[cfg(feature = "testing")]
+pub use operator::Operator;
 pub use settings::{Compression, Settings};
 pub use status::{RoundTrip, Status};
 

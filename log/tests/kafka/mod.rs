@@ -5,6 +5,7 @@ mod damage;
 mod measured;
 mod outage;
 mod shares;
+mod strangers;
 mod topics;
 
 use std::sync::{Arc, OnceLock};

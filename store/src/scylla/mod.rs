@@ -7,6 +7,10 @@
 mod answer;
 mod errors;
 mod keys;
+#[cfg(feature = "testing")]
+mod operator;
+#[cfg(feature = "testing")]
+pub mod proxy;
 mod schema;
 mod session;
 mod settings;
@@ -32,6 +36,8 @@ use crate::{
 };
 use answer::{Answer, answer};
 use keys::Place;
+#[cfg(feature = "testing")]
+pub use operator::Operator;
 use session::{Ask, Link};
 pub use settings::{Credentials, Replication, Scope, Settings};
 #[cfg(feature = "scylla-tls")]

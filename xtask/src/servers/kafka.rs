@@ -33,6 +33,16 @@ struct Own {
     berth: Berth,
     /// Brokers speak to the controller there; this one speaks to itself.
     controller: Berth,
+    behind: Option<Behind>,
+}
+
+/// A second way in, for clients that are to stay on a proxy.
+#[derive(Debug)]
+struct Behind {
+    /// Where the broker listens for them.
+    berth: Berth,
+    /// The port that it sends them to: the proxy's.
+    advertised: u16,
 }
 
 impl Kafka {
@@ -48,16 +58,31 @@ impl Kafka {
     /// [`Kafka::start`] for those who kill it or freeze it: always one of our own, on `port` or a
     /// free one.
     pub fn start_own(port: Option<u16>) -> Result<Self> {
-        let jars = fetch_engine(Engine::Kafka)?;
         let berth = match port {
             Some(port) => Berth::take_port(port)?,
             None => Berth::take()?,
         };
+        Self::start_in(berth, None)
+    }
+
+    /// [`Kafka::start_own`] for clients behind a proxy that listens on port `proxy` of loopback and
+    /// leads to [`Kafka::behind`]: the broker sends them back to the proxy. Who begins at
+    /// [`Kafka::brokers`] does not meet it.
+    pub fn start_behind(proxy: u16) -> Result<Self> {
+        let behind = Behind {
+            berth: Berth::take()?,
+            advertised: proxy,
+        };
+        Self::start_in(Berth::take()?, Some(behind))
+    }
+
+    fn start_in(berth: Berth, behind: Option<Behind>) -> Result<Self> {
         let own = Own {
             child: Held::none(Engine::Kafka.name()),
-            jars,
+            jars: fetch_engine(Engine::Kafka)?,
             controller: Berth::take()?,
             berth,
+            behind,
         };
         own.format()?;
         own.start()?;
@@ -70,6 +95,13 @@ impl Kafka {
     /// Where clients begin: `host:port`.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Where the proxy of [`Kafka::start_behind`] leads to: `host:port`.
+    pub fn behind(&self) -> Result<String> {
+        let behind = self.own()?.behind.as_ref();
+        let behind = behind.context("this Kafka was not started behind a proxy")?;
+        Ok(format!("127.0.0.1:{}", behind.berth.port))
     }
 
     /// Kills it as a power cut would, and returns when it is gone.
@@ -162,13 +194,21 @@ impl Own {
         let (port, controller) = (self.berth.port, self.controller.port);
         let log = self.dir().join("log");
         let log = log.display();
+        let (listens, says) = match &self.behind {
+            Some(Behind { berth, advertised }) => (
+                format!(",BEHIND://127.0.0.1:{}", berth.port),
+                format!(",BEHIND://127.0.0.1:{advertised}"),
+            ),
+            None => Default::default(),
+        };
         format!(
             "process.roles=broker,controller\nnode.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listens}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{says}\n\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,\
+             CONTROLLER:PLAINTEXT\n\
              inter.broker.listener.name=PLAINTEXT\nlog.dirs={log}\n{PROPERTIES_TEXT}"
         )
     }

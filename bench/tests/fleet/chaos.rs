@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::fleet::{self, Fleet, PATIENCE, Size};
+use super::{Fleet, PATIENCE, Size, run};
 
 /// Two of each, so that one can always be missing.
 const SIZE: Size = Size {
@@ -66,7 +66,7 @@ const FAULTS: [(Fault, Whom); 12] = [
 
 #[test]
 fn nothing_is_lost_and_nothing_is_invented_while_everything_is_shot_at() {
-    fleet::run(SIZE, chaos);
+    run(SIZE, chaos);
 }
 
 async fn chaos(mut fleet: Fleet) -> Result<()> {

@@ -1,5 +1,9 @@
 //! OnAir as it runs in production: real MySQL, Kafka and Cassandra, and one process a role.
 
+mod chaos;
+mod handover;
+mod order;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +33,7 @@ pub(crate) struct Fleet {
     pub(crate) engines: Engines,
     /// Readers, mergers, servers.
     pub(crate) roles: Vec<OnAir>,
+    config: PathBuf,
     pub(crate) dir: TempDir,
 }
 
@@ -90,8 +95,6 @@ impl Fleet {
         )?;
         let dir = TempDir::new()?;
         let config = dir.path().join("onair.toml");
-        fs::write(&config, configuration(&engines))?;
-        command(&["store", "init"], &config)?;
         let mut roles = Vec::new();
         for (role, count) in [
             ("cdc", size.readers),
@@ -103,11 +106,20 @@ impl Fleet {
                 roles.push(OnAir::role(role, &name, &config, dir.path(), &[])?);
             }
         }
-        Ok(Fleet {
+        let fleet = Fleet {
             engines,
             roles,
+            config,
             dir,
-        })
+        };
+        fleet.renew("onair")?;
+        Ok(fleet)
+    }
+
+    /// A new world for the next start: a keyspace and topics of this name, which was not used before.
+    pub(crate) fn renew(&self, name: &str) -> Result<()> {
+        fs::write(&self.config, configuration(&self.engines, name))?;
+        command(&["store", "init"], &self.config).map(drop)
     }
 
     /// Starts every role and waits until each does its work.
@@ -230,7 +242,7 @@ pub(crate) fn command(words: &[&str], config: &Path) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn configuration(engines: &Engines) -> String {
+fn configuration(engines: &Engines, name: &str) -> String {
     format!(
         r#"
 [source]
@@ -243,10 +255,12 @@ columns = ["uid", "area_id", "title", "live_time"]
 buckets = 8
 [log.kafka]
 brokers = "{}"
+prefix = "{name}"
 replication_factor = 1
 min_insync_replicas = 1
 [store.scylla]
 nodes = ["{}"]
+keyspace = "{name}"
 replication = ["1"]
 "#,
         engines.mysql.url("onair:secret", ""),

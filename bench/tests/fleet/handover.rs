@@ -1,0 +1,135 @@
+//! Roles of their own: what one hands to another, and what it does without it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use onair_bench::observer::{Observer, content};
+use onair_bench::oracle::{Shape, difference};
+use onair_bench::seed::seed;
+use onair_bench::workload::Workload;
+
+use super::{Fleet, PATIENCE, Size, run};
+
+/// Two of each.
+const TWO: Size = Size {
+    readers: 2,
+    mergers: 2,
+    servers: 2,
+};
+
+/// How soon a standby must have taken over (the default patience is 6 s).
+const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn roles_hand_over_without_a_gap() {
+    run(TWO, hand_over);
+}
+
+async fn hand_over(mut fleet: Fleet) -> Result<()> {
+    let seed = seed("roles");
+    fleet.start()?;
+    let addresses: Vec<String> = fleet.addresses().into_iter().map(String::from).collect();
+    let [first, second] = &addresses[..] else {
+        anyhow::bail!("two servers were asked for");
+    };
+    let (left, right) = (
+        Observer::connect(first).await?,
+        Observer::connect(second).await?,
+    );
+    let both = Observer::connect_to(&[first, second]).await?;
+    let workload = Workload::start(&fleet.engines.mysql, seed, 3, Duration::from_millis(20))?;
+
+    // A reader that is killed: the standby takes over in the same epoch.
+    let holder = reader(&fleet)?;
+    fleet.role(&holder)?.kill9()?;
+    let took = resumed(&fleet, &both).await?;
+    println!("reader killed: the next version came after {took:?}");
+    ensure!(took < TAKEOVER_MAX, "the takeover took {took:?}");
+    fleet.role(&holder)?.begin()?;
+    fleet.ready()?;
+
+    // One that stops in peace gives the lease up.
+    let holder = reader(&fleet)?;
+    fleet.role(&holder)?.stop()?;
+    let took = resumed(&fleet, &both).await?;
+    println!("reader stopped: the next version came after {took:?}");
+    ensure!(took < TAKEOVER_MAX / 2, "the takeover took {took:?}");
+    fleet.role(&holder)?.begin()?;
+    fleet.ready()?;
+
+    // One that sleeps through its lease and wakes up beside its successor.
+    let holder = reader(&fleet)?;
+    fleet.role(&holder)?.sigstop()?;
+    let took = resumed(&fleet, &both).await?;
+    println!("reader frozen: the next version came after {took:?}");
+    fleet.role(&holder)?.sigcont()?;
+    fleet.ready()?;
+
+    // Mergers come and go; so do servers, and the client that knows both stays.
+    for name in ["merger-1", "merger-2"] {
+        fleet.role(name)?.kill9()?;
+        resumed(&fleet, &both).await?;
+        fleet.role(name)?.begin()?;
+        fleet.ready()?;
+    }
+    fleet.role("server-2")?.stop()?;
+    resumed(&fleet, &both).await?;
+    fleet.role("server-2")?.start()?;
+    fleet.role("server-1")?.kill9()?;
+    resumed(&fleet, &both).await?;
+    fleet.role("server-1")?.start()?;
+
+    let sent = workload.stop()?;
+    let set = fleet.executed()?;
+    let shape = Shape::room();
+    let table = shape.content(&fleet.engines.mysql.sql(&shape.select())?)?;
+    let mut lives = Vec::new();
+    for observer in [left, right, both] {
+        observer
+            .wait_for_set(&set, PATIENCE)
+            .await
+            .with_context(|| fleet.logs())?;
+        let held = content(&observer.feed.snapshot());
+        ensure!(held == table, "{}", difference(&table, &held));
+        lives.push(observer.finish().await);
+    }
+    let report = super::chaos::judge(&fleet, &lives)?;
+    println!(
+        "{} versions compared at three clients, epochs {:?}, {sent} transactions",
+        report.versions, report.epochs
+    );
+    ensure!(
+        report.epochs.len() == 1,
+        "takeovers need no epoch: {}",
+        fleet.logs()
+    );
+    for role in &mut fleet.roles {
+        role.stop()?;
+    }
+    Ok(())
+}
+
+/// The process that reads.
+fn reader(fleet: &Fleet) -> Result<String> {
+    let told = fleet.told()?;
+    let roles = told["roles"].as_array().context("no roles")?;
+    let following = roles
+        .iter()
+        .find(|role| role["role"] == "reader" && role["state"] == "following");
+    let process = following.and_then(|role| role["process"].as_str());
+    Ok(process.context("nobody reads")?.to_owned())
+}
+
+/// Waits until a transaction that is committed now is seen; how long that took.
+async fn resumed(fleet: &Fleet, observer: &Observer) -> Result<Duration> {
+    let began = Instant::now();
+    fleet
+        .engines
+        .mysql
+        .sql("UPDATE live.room SET live_status = 1 - live_status WHERE id = 7")?;
+    observer
+        .wait_for_set(&fleet.executed()?, PATIENCE)
+        .await
+        .with_context(|| fleet.logs())?;
+    Ok(began.elapsed())
+}
