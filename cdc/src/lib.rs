@@ -16,6 +16,7 @@ pub mod decode;
 pub mod demo;
 pub mod encode;
 mod explain;
+pub mod failover;
 pub mod feed;
 mod json;
 mod live;

@@ -188,6 +188,13 @@ pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause
     let Some(epoch) = past.epoch else {
         return Err(Cause::FirstStart);
     };
+    // What another server lacks it may only not have yet: nothing is called lost, servers wait until it is contained.
+    if epoch.server != now.server {
+        return Err(Cause::OtherServer {
+            now: now.server.clone(),
+            before: epoch.server.clone(),
+        });
+    }
     let shown = past
         .taken
         .iter()
@@ -220,12 +227,6 @@ pub fn judge<'a>(past: Past<'a>, now: &Identity) -> Result<&'a Checkpoint, Cause
     }
     if checkpoint.plan != past.plan {
         return Err(Cause::OtherPlan);
-    }
-    if checkpoint.server != now.server {
-        return Err(Cause::OtherServer {
-            now: now.server.clone(),
-            before: checkpoint.server.clone(),
-        });
     }
     if !checkpoint.executed.contains_set(&now.purged) {
         let gone = now.purged.minus(&checkpoint.executed);

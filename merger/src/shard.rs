@@ -7,6 +7,7 @@ use onair_log::LogId;
 use onair_model::assembly::{Loaded, apply};
 use onair_model::fold::{Fork, Outcome, fold, replay, sum_of};
 use onair_model::parts::Parts;
+use onair_model::plant::{Bug, planted};
 use onair_model::{
     Body, BucketState, Commit, Digest, Event, Key, Lineage, Record, Row, Rows, Sum, Version,
 };
@@ -270,9 +271,10 @@ impl Shard {
 
     /// The cuts head holds a cut at which this bucket's data version is `d`: bases may go up to it.
     pub(crate) fn settle(&mut self, d: Version) {
+        let beyond = planted(Bug::BaseBeyondCuts);
         while let Some((commit, sum)) = self
             .unsettled
-            .pop_front_if(|(commit, _)| commit.version <= d)
+            .pop_front_if(|(commit, _)| commit.version <= d || beyond)
         {
             apply(&mut self.settled, &commit.events);
             self.settled_at = (commit.version, sum);
@@ -313,7 +315,10 @@ impl Shard {
             base,
             deltas,
             log: log.0.to_string(),
-            next_offset: self.safe_offset(),
+            next_offset: match planted(Bug::OffsetBeforeFold) {
+                true => self.next_offset + 1,
+                false => self.safe_offset(),
+            },
             old,
         }
     }

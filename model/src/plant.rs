@@ -94,6 +94,24 @@ bugs! {
     DigestIgnored = "digest-ignored",
     /// reader: the checkpoint passes an open XA PREPARE.
     CheckpointPastXa = "checkpoint-past-xa",
+    /// reader: the checkpoint is where it stands, not what is acknowledged.
+    CheckpointUnacknowledged = "checkpoint-unacknowledged",
+    /// store: a cell is moved whatever token it has.
+    TokenIgnored = "token-ignored",
+    /// store: an outcome that is not known counts as lost.
+    UnknownIsLost = "unknown-is-lost",
+    /// store: an outcome that is not known counts as won.
+    UnknownIsWon = "unknown-is-won",
+    /// merger: a base is written of the newest content, also beyond the cuts head.
+    BaseBeyondCuts = "base-beyond-cuts",
+    /// store: what a head names expires.
+    SegmentsExpire = "segments-expire",
+    /// merger: the head names an offset beyond what is folded.
+    OffsetBeforeFold = "offset-before-fold",
+    /// store: any checkpoint replaces any other.
+    ZombieCheckpoint = "zombie-checkpoint",
+    /// store: who lost an epoch's number uses it all the same.
+    EpochTwice = "epoch-twice",
 }
 
 #[cfg(feature = "plant")]

@@ -134,6 +134,31 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Failure> {
 
 #[cfg(feature = "mysql")]
 fn mysql(config: &Config, url: &str) -> Result<Opened, Failure> {
+    use onair_cdc::failover::Failover;
+
+    let (name, first) = server(config, url)?;
+    if config.source.standbys.is_empty() {
+        return Ok(Opened {
+            source: first,
+            name,
+        });
+    }
+    let mut names = vec![name];
+    let mut others = Vec::new();
+    for url in &config.source.standbys {
+        let (name, source) = server(config, url)?;
+        names.push(name);
+        others.push(source);
+    }
+    Ok(Opened {
+        source: Arc::new(Failover::new(first, others)),
+        name: names.join(", else "),
+    })
+}
+
+/// One server, with the password that all of them have.
+#[cfg(feature = "mysql")]
+fn server(config: &Config, url: &str) -> Result<(String, Arc<dyn Source>), Failure> {
     use onair_cdc::mysql::{MysqlConfig, MysqlSource};
 
     let usage =
@@ -152,8 +177,8 @@ fn mysql(config: &Config, url: &str) -> Result<Opened, Failure> {
         mysql = mysql.with_server_id(id);
     }
     let name = mysql.to_string();
-    let source = Arc::new(MysqlSource::new(mysql).map_err(usage)?);
-    Ok(Opened { source, name })
+    let source = MysqlSource::new(mysql).map_err(usage)?;
+    Ok((name, Arc::new(source)))
 }
 
 #[cfg(not(feature = "mysql"))]

@@ -10,7 +10,9 @@ use onair::cli::Cli;
 use onair::config::{self, Input};
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docker")
+        .join(name)
 }
 
 fn compose() -> Compose {
@@ -23,7 +25,15 @@ fn the_stack_is_whole_and_pinned() {
     let compose = compose();
     let services: BTreeSet<&str> = compose.services.0.keys().map(String::as_str).collect();
     let expected = [
-        "cdc", "kafka", "merger-1", "merger-2", "mysql", "scylla", "server-1", "server-2", "store-init",
+        "cdc",
+        "kafka",
+        "merger-1",
+        "merger-2",
+        "mysql",
+        "scylla",
+        "server-1",
+        "server-2",
+        "store-init",
     ];
     assert_eq!(services, BTreeSet::from(expected));
     for (name, service) in &compose.services.0 {
@@ -51,7 +61,8 @@ fn its_command_lines_are_ours() {
         let Some(Command::Args(words)) = &service.command else {
             panic!("{name} has no command");
         };
-        let parsed = Cli::try_parse_from(std::iter::once("onair").chain(words.iter().map(String::as_str)));
+        let parsed =
+            Cli::try_parse_from(std::iter::once("onair").chain(words.iter().map(String::as_str)));
         assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
         seen += 1;
     }
@@ -74,7 +85,10 @@ fn its_configuration_is_valid() {
         }
         Err(errors) => {
             for error in &errors.0 {
-                assert!(error.text.contains("this build does not have it"), "{errors}");
+                assert!(
+                    error.text.contains("this build does not have it"),
+                    "{errors}"
+                );
             }
         }
     }

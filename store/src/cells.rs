@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use onair_model::plant::{Bug, planted};
 
 use crate::{Cas, Cell, CellKey, ShardStore, StoreError, Token, fits};
 
@@ -80,7 +81,7 @@ enum Settled {
 async fn settle(
     store: &dyn ShardStore,
     key: &CellKey,
-    expect: Option<Token>,
+    mut expect: Option<Token>,
     new: Option<Cell>,
 ) -> Result<Settled, StoreError> {
     let token = |cell: &Option<Cell>| cell.as_ref().map(|cell| cell.token);
@@ -95,7 +96,17 @@ async fn settle(
             Ok(Cas::Won) => return Ok(Settled::Done),
             // A driver may send an attempt twice: then the second finds the first.
             Ok(Cas::Lost(cell)) if token(&cell) == ours => return Ok(Settled::Done),
+            Ok(Cas::Lost(Some(cell))) if planted(Bug::TokenIgnored) && expect.is_some() => {
+                expect = Some(cell.token);
+                continue;
+            }
             Ok(Cas::Lost(cell)) => return Ok(Settled::Found(cell)),
+            Err(StoreError::Unknown { .. }) if planted(Bug::UnknownIsWon) => {
+                return Ok(Settled::Done);
+            }
+            Err(StoreError::Unknown { .. }) if planted(Bug::UnknownIsLost) => {
+                return Ok(Settled::Found(None));
+            }
             Err(StoreError::Unknown { reason }) => unknown = Some(reason),
             Err(error) if unknown.is_none() => return Err(error),
             // This attempt was certainly not done; an earlier one may have been.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use onair_model::cut::Proven;
+use onair_model::plant::{Bug, planted};
 use onair_model::{Epoch, Gtid, GtidSet, Sum, Version};
 use onair_proto::convert::{self, ConvertError};
 use onair_proto::v1;
@@ -138,7 +139,8 @@ impl Checkpoint {
     /// Whether it may stand in place of `held`: later in the same epoch or of a later one, or at the same version with
     /// more transactions that did not touch a feed (else the source might purge what an idle feed resumes from).
     pub fn replaces(&self, held: &Checkpoint) -> bool {
-        self.version > held.version
+        planted(Bug::ZombieCheckpoint)
+            || self.version > held.version
             || (self.version == held.version
                 && self.executed != held.executed
                 && self.executed.contains_set(&held.executed))

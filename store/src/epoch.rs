@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use onair_model::Epoch;
+use onair_model::plant::{Bug, planted};
 
 use crate::cells::{Moved, move_cell};
 use crate::checkpoint::{CellValue, EpochState, Held};
@@ -41,6 +42,7 @@ pub async fn burn(
     let expect = held.map(|held| held.token);
     match move_cell(store, &key, expect, state.to_bytes()).await? {
         Moved::Won(token) => Ok(Burned::Ours(token)),
+        Moved::Lost(Some(cell)) if planted(Bug::EpochTwice) => Ok(Burned::Ours(cell.token)),
         Moved::Lost(None) => Ok(Burned::Taken(None)),
         Moved::Lost(Some(cell)) => Ok(Burned::Taken(Some(Held::of(&key, &cell)?))),
     }

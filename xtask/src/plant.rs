@@ -36,12 +36,20 @@ const BARRIERS: Guard = Guard {
     package: "onair-bench",
     filter: "barriers::every_barrier_ends_in_equality_on_mysql_9_7",
 };
+const RIVALS: Guard = Guard {
+    package: "onair-merger",
+    filter: "rivals::",
+};
+const CONTRACTS: Guard = Guard {
+    package: "onair-store",
+    filter: "contracts::",
+};
 const DAMAGE: Guard = Guard {
     package: "onair-sdk",
     filter: "damage::",
 };
 
-const PLANTED: [Planted; 10] = [
+const PLANTED: [Planted; 20] = [
     Planted {
         bug: "sibling-dropped",
         guard: ORACLE,
@@ -90,6 +98,61 @@ const PLANTED: [Planted; 10] = [
     Planted {
         bug: "checkpoint-past-xa",
         guard: BARRIERS,
+    },
+    Planted {
+        bug: "checkpoint-unacknowledged",
+        guard: Guard {
+            package: "onair-bench",
+            filter: "kills::",
+        },
+    },
+    Planted {
+        bug: "token-ignored",
+        guard: RIVALS,
+    },
+    Planted {
+        bug: "unknown-is-lost",
+        guard: CONTRACTS,
+    },
+    Planted {
+        bug: "unknown-is-won",
+        guard: CONTRACTS,
+    },
+    Planted {
+        bug: "base-beyond-cuts",
+        guard: Guard {
+            package: "onair-merger",
+            filter: "cuts::",
+        },
+    },
+    Planted {
+        bug: "segments-expire",
+        guard: Guard {
+            package: "onair-store",
+            filter: "scylla::",
+        },
+    },
+    Planted {
+        bug: "offset-before-fold",
+        guard: Guard {
+            package: "onair-merger",
+            filter: "stops::",
+        },
+    },
+    Planted {
+        bug: "zombie-checkpoint",
+        guard: CONTRACTS,
+    },
+    Planted {
+        bug: "epoch-twice",
+        guard: CONTRACTS,
+    },
+    Planted {
+        bug: "containment-unchecked",
+        guard: Guard {
+            package: "onair-server",
+            filter: "epochs::",
+        },
     },
 ];
 

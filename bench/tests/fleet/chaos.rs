@@ -92,7 +92,10 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         }
         let next = rng.random_range(0..order.len());
         let (fault, whom) = order.swap_remove(next);
-        println!("{:>6.1} s  {fault:?} {whom:?}", began.elapsed().as_secs_f32());
+        println!(
+            "{:>6.1} s  {fault:?} {whom:?}",
+            began.elapsed().as_secs_f32()
+        );
         inflict(&mut fleet, fault, whom, &mut rng).await?;
         *injected.entry((fault, whom)).or_default() += 1;
         if (fault, whom) == (Fault::Kill, Whom::Mysql) {

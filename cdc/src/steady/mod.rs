@@ -375,6 +375,10 @@ impl<'a> Steady<'a> {
             && let Some(lease) = self.lease.take()
         {
             let durable = self.with.log.durability() == Durability::Durable;
+            if planted(Bug::CheckpointUnacknowledged) {
+                let present = self.candidate();
+                self.candidates.extend(present);
+            }
             let candidates = if durable {
                 self.candidates.drain(..).next_back().into_iter().collect()
             } else {

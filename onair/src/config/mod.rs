@@ -74,6 +74,8 @@ pub struct Config {
 pub struct SourceConfig {
     /// Its URL; it may hold a password.
     pub url: Option<String>,
+    /// Those of further servers with the same tables.
+    pub standbys: Vec<String>,
     /// The password from the environment.
     pub password: Option<String>,
     /// The file that has it.
@@ -86,6 +88,14 @@ impl fmt::Debug for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceConfig")
             .field("url", &self.url.as_deref().map(redact))
+            .field(
+                "standbys",
+                &self
+                    .standbys
+                    .iter()
+                    .map(|url| redact(url))
+                    .collect::<Vec<_>>(),
+            )
             .field("password_file", &self.password_file)
             .field("server_id", &self.server_id)
             .finish_non_exhaustive()
@@ -438,10 +448,24 @@ impl Loading {
 
     /// The URL is checked here without any I/O; tells its database.
     fn check_source(&mut self) -> Option<String> {
-        let url = self.config.source.url.clone()?;
+        let standbys = self.config.source.standbys.clone();
+        let Some(url) = self.config.source.url.clone() else {
+            if !standbys.is_empty() {
+                let text = "source.standbys: needs source.url, the first server";
+                self.wrong(self.origin("source.standbys"), text);
+            }
+            return None;
+        };
         let origin = self.origin("source.url");
         #[cfg(feature = "mysql")]
         {
+            for standby in &standbys {
+                let checked = onair_cdc::mysql::MysqlConfig::from_url(standby);
+                for why in checked.err().into_iter().flat_map(|errors| errors.0) {
+                    let origin = self.origin("source.standbys");
+                    self.wrong(origin, format!("source.standbys: {why}"));
+                }
+            }
             match onair_cdc::mysql::MysqlConfig::from_url(&url) {
                 Ok(checked) => return checked.database().map(str::to_owned),
                 Err(errors) => {

@@ -113,6 +113,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(optional_path "data_dir", c => c.data_dir, "Where the store's file and the log's tail stand. By default `onair-data` for a database; the demo has a directory of its own that goes with it."),
     setting!(optional_text "name", c => c.name, "What this process is called in status and in the lease; by default the host's name, with the port of admin.listen where there is one."),
     setting!(Secret::InUrl, optional_text "source.url", c => c.source.url, "The server to read: `mysql://user@host:port/db?ssl-mode=..`. Absent: the built-in demo."),
+    setting!(Secret::InUrl, list "source.standbys", c => c.source.standbys, "Further servers with the same tables, such as replicas: URLs. The next is asked when the one in use cannot be reached; the reader opens an epoch on it."),
     setting!(Secret::Whole, optional_text "source.password", c => c.source.password, "The account's password. Only from the environment; in the file use password_file."),
     setting!(optional_path "source.password_file", c => c.source.password_file, "A file with the password; a newline at its end does not count."),
     setting!(optional_number "source.server_id", c => c.source.server_id, "The id shown to the server when reading its binlog; by default a random one from 3,000,000,000 on."),

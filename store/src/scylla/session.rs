@@ -18,6 +18,7 @@ use ::scylla::response::query_result::QueryResult;
 use ::scylla::response::{PagingState, PagingStateResponse};
 use ::scylla::serialize::row::SerializeRow;
 use ::scylla::statement::prepared::PreparedStatement;
+use onair_model::plant::{Bug, planted};
 use tokio::sync::Mutex;
 
 use super::errors::{self, Intent};
@@ -262,7 +263,10 @@ impl Client {
         let failed = |err: PrepareError| errors::prepare(&settings.place(), &err);
         let mut prepared = Vec::with_capacity(Ask::ALL.len());
         for ask in Ask::ALL {
-            let text = ask.text().replace("{}", keyspace);
+            let mut text = ask.text().replace("{}", keyspace);
+            if planted(Bug::SegmentsExpire) && ask == Ask::WritePart {
+                text.push_str(" USING TTL 3600");
+            }
             let mut statement = session.prepare(text).await.map_err(failed)?;
             set(&mut statement, ask, settings.scope);
             prepared.push(statement);
