@@ -1,6 +1,7 @@
 //! OnAir as it runs in production: real MySQL, Kafka and Cassandra, and one process a role.
 
 mod chaos;
+mod failover;
 mod handover;
 mod order;
 
@@ -118,8 +119,18 @@ impl Fleet {
 
     /// A new world for the next start: a keyspace and topics of this name, which was not used before.
     pub(crate) fn renew(&self, name: &str) -> Result<()> {
-        fs::write(&self.config, configuration(&self.engines, name))?;
+        fs::write(&self.config, configuration(&self.engines, name, &[]))?;
         command(&["store", "init"], &self.config).map(drop)
+    }
+
+    /// From the next start on there are these servers to go on to.
+    pub(crate) fn standbys(&self, servers: &[&Server]) -> Result<()> {
+        let urls: Vec<String> = servers
+            .iter()
+            .map(|server| server.url("onair:secret", ""))
+            .collect();
+        fs::write(&self.config, configuration(&self.engines, "onair", &urls))?;
+        Ok(())
     }
 
     /// Starts every role and waits until each does its work.
@@ -242,11 +253,16 @@ pub(crate) fn command(words: &[&str], config: &Path) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn configuration(engines: &Engines, name: &str) -> String {
+fn configuration(engines: &Engines, name: &str, standbys: &[String]) -> String {
+    let standbys = match standbys {
+        [] => String::new(),
+        urls => format!("standbys = {urls:?}"),
+    };
     format!(
         r#"
 [source]
 url = "{}"
+{standbys}
 [[feed]]
 name = "room"
 table = "live.room"
