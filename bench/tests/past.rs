@@ -41,16 +41,16 @@ async fn what_was_seen(mut world: World) -> Result<()> {
         let waited = world.observer.wait_for(what, PATIENCE, deltas(count));
         waited.await.with_context(|| world.onair.log_tail())
     };
-    until(&world, "the first epoch", 300).await?;
+    until(&world, "the first epoch", 150).await?;
     world.server.sql("TRUNCATE TABLE live.room")?;
     world.server.sql(&fill(1..=500))?;
-    until(&world, "the second epoch", 600).await?;
+    until(&world, "the second epoch", 300).await?;
     world.onair.stop()?;
     world.onair.start()?;
-    until(&world, "after a restart", 800).await?;
+    until(&world, "after a restart", 400).await?;
     world.onair.kill9()?;
     world.onair.start()?;
-    until(&world, "after kill -9", 1_000).await?;
+    until(&world, "after kill -9", 500).await?;
     workload.stop()?;
     world.settle().await?;
     world.merged().await?;
