@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use onair::json::{
-    self, BucketForm, DiffForm, DiffHeader, EndForm, FeedForm, FindingForm, HeaderForm, KeyRow,
-    KeyStepForm, ProgressForm, ReadyForm, RoleForm, RowColumns, StatusForm, StepCause, StepEvent,
-    StepForm, StepParts, UpFeedForm,
+    self, BucketForm, DiffForm, DiffHeader, EndForm, ExplainForm, FeedForm, FindingForm,
+    HeaderForm, KeyColumns, KeyRow, KeyStepForm, ProgressForm, ReadyForm, RoleForm, RowColumns,
+    StageForm, StatusForm, StepCause, StepEvent, StepForm, StepParts, UpFeedForm,
 };
 use onair_sdk::raw::Value;
 use onair_sdk::testing::{FakeServer, Tail, row, schema};
@@ -243,5 +243,41 @@ async fn every_form() {
             },
         );
     }
+    line(
+        &mut text,
+        &ExplainForm {
+            feed: "rooms",
+            key: KeyColumns(&schema, &key),
+            bucket: 3,
+            stages: vec![
+                StageForm {
+                    name: "store",
+                    server: Some("http://127.0.0.1:7400"),
+                    verdict: "agrees",
+                    live: Some(true),
+                    row: row.map(RowColumns),
+                    since: Some(first.snapshot.version()),
+                    version: Some(now.version()),
+                    gtid: first.snapshot.gtid().copied(),
+                    commit_time: 1,
+                    age_ms: Some(7),
+                    place: "base 01 at 1-1",
+                },
+                StageForm {
+                    name: "log",
+                    server: None,
+                    verdict: "unknown",
+                    live: None,
+                    row: None,
+                    since: None,
+                    version: None,
+                    gtid: None,
+                    commit_time: 0,
+                    age_ms: None,
+                    place: "no entry touches the key",
+                },
+            ],
+        },
+    );
     golden("json-forms.jsonl", &text);
 }

@@ -172,7 +172,9 @@ pub enum PastError {
         version: Version,
     },
     /// A head, a segment or a line cannot be read.
-    #[error("feed {feed}: the past cannot be read; as the cause says")]
+    #[error(
+        "feed {feed}: the store does not give what it keeps of the past; ask again, or for another version"
+    )]
     Load {
         /// The feed.
         feed: Arc<str>,
