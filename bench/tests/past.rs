@@ -33,6 +33,11 @@ fn a_change_that_the_binlog_does_not_have_is_explained_on_mariadb_10_11() {
     world::run(Flavor::Mariadb1011, Build::Plain, explained);
 }
 
+#[test]
+fn rows_of_an_earlier_schema_are_read_by_it_on_mysql_9_7() {
+    world::run(Flavor::Mysql97, Build::Plain, earlier_schema);
+}
+
 async fn what_was_seen(mut world: World) -> Result<()> {
     let seed = seed("past");
     let workload = Workload::start(&world.server, seed, 2, Duration::from_millis(20))?;
@@ -41,16 +46,16 @@ async fn what_was_seen(mut world: World) -> Result<()> {
         let waited = world.observer.wait_for(what, PATIENCE, deltas(count));
         waited.await.with_context(|| world.onair.log_tail())
     };
-    until(&world, "the first epoch", 300).await?;
+    until(&world, "the first epoch", 150).await?;
     world.server.sql("TRUNCATE TABLE live.room")?;
     world.server.sql(&fill(1..=500))?;
-    until(&world, "the second epoch", 600).await?;
+    until(&world, "the second epoch", 300).await?;
     world.onair.stop()?;
     world.onair.start()?;
-    until(&world, "after a restart", 800).await?;
+    until(&world, "after a restart", 400).await?;
     world.onair.kill9()?;
     world.onair.start()?;
-    until(&world, "after kill -9", 1_000).await?;
+    until(&world, "after kill -9", 500).await?;
     workload.stop()?;
     world.settle().await?;
     world.merged().await?;
@@ -148,6 +153,44 @@ async fn explained(world: World) -> Result<()> {
     ensure!(
         marked.len() == 1 && marked[0].2 == "known" && marked[0].0 != "server",
         "{told:?}"
+    );
+    Ok(())
+}
+
+async fn earlier_schema(world: World) -> Result<()> {
+    world.server.sql(&fill(1..=50))?;
+    world
+        .server
+        .sql("UPDATE live.room SET live_status = 1, uid = 7007 WHERE id = 7")?;
+    world.settle().await?;
+    world.merged().await?;
+    let version = world.observer.feed.snapshot().version().to_string();
+    let dump = ["dump", "room", "--at", &version];
+    let before = read(&world.onair, &dump, 0)?;
+    world
+        .server
+        .sql("ALTER TABLE live.room MODIFY uid VARCHAR(30) NOT NULL")?;
+    world
+        .observer
+        .wait_for("another epoch", PATIENCE, |now| now.epoch >= 2)
+        .await
+        .with_context(|| world.onair.log_tail())?;
+    world.merged().await?;
+    ensure!(
+        read(&world.onair, &dump, 0)? == before,
+        "it is read as it was"
+    );
+    let steps = read(&world.onair, &["history", "room", "7"], 0)?;
+    let told: Vec<_> = steps
+        .iter()
+        .map(|step| (&step["cause"], &step["row"]["uid"]))
+        .collect();
+    let [.., (binlog, number), (epoch, text)] = &told[..] else {
+        anyhow::bail!("{steps:?}");
+    };
+    ensure!(
+        **binlog == "binlog" && **number == 7007 && **epoch == "epoch" && **text == "7007",
+        "{steps:?}"
     );
     Ok(())
 }

@@ -52,11 +52,11 @@ pub(crate) enum Brought {
     /// Nothing that concerns us.
     Nothing,
     /// Our run as it stands, with what is wished.
-    Ours(Box<Held<Run>>),
+    Ours(Held<Run>),
     /// This run of ours is over or another's.
     TakenAway(Name),
     /// A run that is ours from now on.
-    Taken(Box<Held<Run>>),
+    Taken(Held<Run>),
 }
 
 pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brought, Ended> {
@@ -88,7 +88,7 @@ pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brough
             .into_iter()
             .find(|held| held.value.feed == *feed && held.value.id == *id);
         return Ok(match ours {
-            Some(ours) => Brought::Ours(Box::new(ours)),
+            Some(ours) => Brought::Ours(ours),
             None => Brought::TakenAway(name),
         });
     }
@@ -96,7 +96,7 @@ pub(crate) async fn run(store: &dyn ShardStore, errand: Errand) -> Result<Brough
         all.sort_by(|a, b| a.value.id.cmp(&b.value.id));
         for held in all {
             if let Some(taken) = take(store, held, &errand.reader).await? {
-                return Ok(Brought::Taken(Box::new(taken)));
+                return Ok(Brought::Taken(taken));
             }
         }
     }

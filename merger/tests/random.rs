@@ -15,7 +15,7 @@ use crate::support::World;
 const LIVES: u64 = 4;
 const STEPS: usize = 180;
 
-/// What the log does: all that its contract allows, and records lost besides. A follower waits more than it is asked.
+/// What the log does: all that its contract allows, and records lost besides. A follower is asked seldom.
 const LOG: log::Faults = log::Faults {
     dropped: 0.02,
     broken: 0.1,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onair::json::{
-    self, BucketForm, CompareForm, CompareSide, DiffForm, DiffHeader, EndForm, FeedForm,
-    FindingForm, HeaderForm, KeyColumns, KeyRow, KeyStepForm, ProgressForm, ReadyForm, RoleForm,
-    RowColumns, RunForm, StatusForm, StepCause, StepEvent, StepForm, StepParts, UpFeedForm,
+    self, BucketForm, CompareForm, CompareSide, DiffForm, DiffHeader, EndForm, ExplainForm,
+    FeedForm, FindingForm, HeaderForm, KeyColumns, KeyRow, KeyStepForm, ProgressForm, ReadyForm,
+    RoleForm, RowColumns, RunForm, StageForm, StatusForm, StepCause, StepEvent, StepForm,
+    StepParts, UpFeedForm,
 };
 use onair_model::Row;
 use onair_sdk::raw::Value;
@@ -328,5 +329,41 @@ async fn every_form() {
             },
         );
     }
+    line(
+        &mut text,
+        &ExplainForm {
+            feed: "rooms",
+            key: KeyColumns(&schema, &key),
+            bucket: 3,
+            stages: vec![
+                StageForm {
+                    name: "store",
+                    server: Some("http://127.0.0.1:7400"),
+                    verdict: "agrees",
+                    live: Some(true),
+                    row: row.map(RowColumns),
+                    since: Some(first.snapshot.version()),
+                    version: Some(now.version()),
+                    gtid: first.snapshot.gtid().copied(),
+                    commit_time: 1,
+                    age_ms: Some(7),
+                    place: "base 01 at 1-1",
+                },
+                StageForm {
+                    name: "log",
+                    server: None,
+                    verdict: "unknown",
+                    live: None,
+                    row: None,
+                    since: None,
+                    version: None,
+                    gtid: None,
+                    commit_time: 0,
+                    age_ms: None,
+                    place: "no entry touches the key",
+                },
+            ],
+        },
+    );
     golden("json-forms.jsonl", &text);
 }

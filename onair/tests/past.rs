@@ -66,6 +66,8 @@ fn the_past_is_what_was_seen() {
         assert_eq!(rows(&dump[1..]), *content, "at {version}");
     }
 
+    // Before the first cut there is nothing, also where that has no transaction yet.
+    assert_eq!(read(&up, &["dump", "room", "--at", "1h"]), (1, Vec::new()));
     let (code, dump) = read(&up, &["dump", "room", "--at", "1s"]);
     assert_eq!(code, 0, "{dump:?}");
     assert_eq!(dump[0]["count"], dump.len() - 1);

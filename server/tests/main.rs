@@ -9,6 +9,7 @@
 mod client;
 mod epochs;
 mod limits;
+mod past;
 mod publish;
 mod random;
 mod runs;

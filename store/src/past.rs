@@ -45,10 +45,11 @@ pub enum Moment {
 }
 
 impl Moment {
-    fn is_before(self, cut: &CutRecord) -> bool {
+    /// Whether it is before a cut of this time.
+    fn is_before(self, cut: &CutRecord, time: i64) -> bool {
         match self {
             Moment::Version(version) => version < cut.version,
-            Moment::Time(at) => at < time_of(cut),
+            Moment::Time(at) => at < time,
         }
     }
 }
@@ -63,11 +64,11 @@ impl fmt::Display for Moment {
 }
 
 /// Since when a cut's content was the table's: its commit time; in an epoch without a transaction yet, the time through
-/// which its scan is complete.
-pub const fn time_of(cut: &CutRecord) -> i64 {
-    match cut.commit_time {
-        0 => cut.source_time,
-        time => time,
+/// which it is complete, or else the one at which the cut was entered.
+const fn time_of(cut: &CutRecord, entered: i64) -> i64 {
+    match (cut.commit_time, cut.source_time) {
+        (0, 0) => entered,
+        (0, time) | (time, _) => time,
     }
 }
 
@@ -172,7 +173,9 @@ pub enum PastError {
         version: Version,
     },
     /// A head, a segment or a line cannot be read.
-    #[error("feed {feed}: the past cannot be read; as the cause says")]
+    #[error(
+        "feed {feed}: the store does not give what it keeps of the past; ask again, or for another version"
+    )]
     Load {
         /// The feed.
         feed: Arc<str>,

@@ -117,7 +117,7 @@ impl Counts {
 enum Event {
     Flushed(Result<(), LogError>),
     Tick,
-    Chores(Result<Done, Ended>),
+    Chores(Box<Result<Done, Ended>>),
     Scanned(Result<Vec<Scan>, ScanError>),
     Explained(Result<Result<Drift, String>, JoinError>),
     Due,
@@ -181,7 +181,7 @@ impl<'a> Steady<'a> {
                 () = shutdown.cancelled() => return self.finish().await,
                 Some(done) = OptionFuture::from(self.flush.as_mut()) => Event::Flushed(done),
                 _ = tick.tick() => Event::Tick,
-                Some(done) = OptionFuture::from(self.chores.as_mut()) => Event::Chores(done),
+                Some(done) = OptionFuture::from(self.chores.as_mut()) => Event::Chores(Box::new(done)),
                 Some(done) = OptionFuture::from(scanning) => Event::Scanned(done),
                 Some(done) = self.explaining.join_next() => Event::Explained(done),
                 () = tokio::time::sleep_until(due.unwrap_or(self.flush_begun)), if due.is_some() => Event::Due,
@@ -215,7 +215,7 @@ impl<'a> Steady<'a> {
             Event::Tick => self.tick()?,
             Event::Chores(done) => {
                 self.chores = None;
-                self.chores_done(done?).await?;
+                self.chores_done((*done)?).await?;
             }
             Event::Scanned(found) => {
                 let found = found?;

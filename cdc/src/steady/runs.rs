@@ -95,7 +95,7 @@ impl Steady<'_> {
                 let name = &held.value.feed;
                 let of_name = |feed: &Arc<crate::feed::Feed>| feed.config.name == *name;
                 if let Some(feed) = self.common.feeds.iter().position(of_name) {
-                    self.begin_run(feed, *held);
+                    self.begin_run(feed, held);
                 }
                 Ok(())
             }

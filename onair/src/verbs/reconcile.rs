@@ -90,15 +90,18 @@ fn bar(json: bool) -> ProgressBar {
     } else {
         ProgressDrawTarget::hidden()
     };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    let template = "{prefix} [{bar:30}] {human_pos} of {human_len} rows  {wide_msg}";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
+    ProgressBar::with_draw_target(Some(0), target)
 }
 
 fn draw(bar: &ProgressBar, run: &Run) {
+    // How many rows it will be is known once the reader has taken it.
+    let template = match run.rows_expected {
+        0 => "{prefix}  {wide_msg}",
+        _ => "{prefix} [{bar:30}] {human_pos} of {human_len} rows  {wide_msg}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
     bar.set_prefix(format!("run {}", run.id));
     bar.set_length(run.rows_expected.max(run.rows_scanned));
     bar.set_position(run.rows_scanned);

@@ -21,8 +21,8 @@ const SPAN: i64 = 60_000_000;
 pub(super) struct Around {
     /// The last one at or before it.
     pub(super) before: Option<CutRecord>,
-    /// The first one after it.
-    pub(super) after: Option<CutRecord>,
+    /// The first one after it, and its time.
+    pub(super) after: Option<(CutRecord, i64)>,
     /// Segments that it needs and that no head names are entered in the index from here on, but for the slack.
     pub(super) at: i64,
     newest: Option<Version>,
@@ -32,6 +32,12 @@ pub(super) struct Around {
 struct Line {
     at: i64,
     cut: CutRecord,
+}
+
+impl Line {
+    fn is_after(&self, moment: Moment) -> bool {
+        moment.is_before(&self.cut, time_of(&self.cut, self.at))
+    }
 }
 
 /// Finds them.
@@ -47,8 +53,10 @@ pub(super) async fn around(
     let newest = CutsHead::from_bytes(feed, &cell.value).map_err(|error| of(feed, error))?;
     let newest = newest.cut;
     found.newest = Some(newest.version);
-    if moment.is_before(&newest) {
-        found.after.get_or_insert(newest);
+    // Where the cut has no time of its own it stands in the index as well, with that of its line.
+    let time = time_of(&newest, i64::MAX);
+    if moment.is_before(&newest, time) {
+        found.after.get_or_insert((newest, time));
     } else if (found.before.as_ref()).is_none_or(|before| before.version <= newest.version) {
         found.before = Some(newest);
     }
@@ -63,9 +71,10 @@ async fn in_index(
     let Some(mut low) = next_cut(store, feed, 0).await? else {
         return Ok(Around::default());
     };
-    if moment.is_before(&low.cut) {
+    if low.is_after(moment) {
+        let time = time_of(&low.cut, low.at);
         return Ok(Around {
-            after: Some(low.cut),
+            after: Some((low.cut, time)),
             ..Around::default()
         });
     }
@@ -74,7 +83,7 @@ async fn in_index(
     let mut high = loop {
         let at = low.at.saturating_add(step);
         match next_cut(store, feed, at).await? {
-            Some(next) if !moment.is_before(&next.cut) => low = next,
+            Some(next) if !next.is_after(moment) => low = next,
             _ => break at,
         }
         step = step.saturating_mul(2);
@@ -82,7 +91,7 @@ async fn in_index(
     while high.saturating_sub(low.at) > SPAN {
         let middle = low.at + (high - low.at) / 2;
         match next_cut(store, feed, middle).await? {
-            Some(next) if !moment.is_before(&next.cut) => low = next,
+            Some(next) if !next.is_after(moment) => low = next,
             _ => high = middle,
         }
     }
@@ -97,8 +106,9 @@ async fn in_index(
     while let Some(page) = pages.next(store, feed).await? {
         for (at, entry) in page {
             match entry {
-                Entry::Cut(cut) if moment.is_before(&cut) => {
-                    found.after = Some(cut);
+                Entry::Cut(cut) if moment.is_before(&cut, time_of(&cut, at)) => {
+                    let time = time_of(&cut, at);
+                    found.after = Some((cut, time));
                     return Ok(found);
                 }
                 // Two mergers may enter theirs the other way round.
@@ -144,8 +154,10 @@ impl Around {
         if let Some(cut) = stated {
             return d(cut);
         }
-        let after = self.after.as_ref();
-        let after = after.filter(|cut| cut.epoch() == version.epoch())?;
+        let (after, _) = self.after.as_ref()?;
+        if after.epoch() != version.epoch() {
+            return None;
+        }
         d(after).filter(|d| *d <= version)
     }
 
@@ -153,11 +165,11 @@ impl Around {
     pub(super) fn nothing_before(&self, feed: &Arc<str>, asked: Moment) -> PastError {
         let feed = Arc::clone(feed);
         match &self.after {
-            Some(oldest) => PastError::TooOld {
+            Some((oldest, time)) => PastError::TooOld {
                 feed,
                 asked,
                 version: oldest.version,
-                time: time_of(oldest),
+                time: *time,
             },
             None => PastError::Nothing { feed },
         }

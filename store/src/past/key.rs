@@ -119,7 +119,7 @@ impl KeyHistory {
             bucket,
             key,
             times,
-            end: end.after.map(|cut| cut.version),
+            end: end.after.map(|(cut, _)| cut.version),
             schemas,
             segments,
             walk,
