@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use onair_cdc::encode::Encoder;
 use onair_cdc::feed::Feed;
 use onair_cdc::mysql::MysqlSource;
+use onair_cdc::scan;
 use onair_cdc::source::{Gate, RawEvent, RowSink, ScanRequest, Scanned, Source as _, SourceError};
 use onair_model::gtid::{SourceId, Tag};
 use onair_model::value::Value;
@@ -36,7 +37,7 @@ on_each_server!(
 type Found = BTreeMap<Key, Vec<u8>>;
 
 /// Scans; the rows must have distinct keys.
-async fn scan(source: &MysqlSource, request: &ScanRequest) -> Result<(Scanned, Found)> {
+async fn scan_all(source: &MysqlSource, request: &ScanRequest) -> Result<(Scanned, Found)> {
     let found = Arc::new(Mutex::new(Found::new()));
     let sink: RowSink = {
         let found = Arc::clone(&found);
@@ -167,13 +168,18 @@ async fn every_live_row_comes_once_whatever_the_key(server: &Server) -> Result<(
         )
         .await?;
         let delivered = source.identity().await?.executed;
-        let (_, found) = scan(&source, &request(&feed, &delivered))
+        let (_, found) = scan_all(&source, &request(&feed, &delivered))
             .await
             .context(*name)?;
         assert_eq!(found.len() as u32, ROWS / 3, "{name}");
+        for (key, row) in found.iter().step_by(997) {
+            let one = scan::row(&source, &feed, key).await.context(*name)?;
+            let one = one.map(|one| one.bytes().to_vec());
+            assert_eq!(one.as_ref(), Some(row), "{name}: {key:?}");
+        }
         let mut empty = request(&feed, &delivered);
         empty.parallel = 1;
-        let (scanned, _) = scan(&source, &empty).await?;
+        let (scanned, _) = scan_all(&source, &empty).await?;
         assert_eq!(scanned.rows as u32, ROWS / 3, "{name} with one connection");
     }
     server.sql("CREATE TABLE scan_keys.empty (id INT PRIMARY KEY, live INT)")?;
@@ -184,7 +190,8 @@ async fn every_live_row_comes_once_whatever_the_key(server: &Server) -> Result<(
         &["live"],
     )
     .await?;
-    let (scanned, _) = scan(&source, &request(&feed, &source.identity().await?.executed)).await?;
+    let (scanned, _) =
+        scan_all(&source, &request(&feed, &source.identity().await?.executed)).await?;
     assert_eq!(scanned.rows, 0);
     Ok(())
 }
@@ -235,7 +242,7 @@ async fn a_scan_shows_what_it_says_under_fire(server: &Server) -> Result<()> {
         while let Some(event) = events.try_next()? {
             stream.take(event, &mut delivered);
         }
-        let (scanned, found) = scan(&source, &request(&feed, &delivered)).await?;
+        let (scanned, found) = scan_all(&source, &request(&feed, &delivered)).await?;
         scans.push((delivered.clone(), scanned, found));
         ensure!(scans.len() < 5_000, "the writers do not end");
         stream.take(events.next().await?, &mut delivered);
@@ -335,7 +342,7 @@ async fn a_throttled_scan_takes_its_time(server: &Server) -> Result<()> {
     let mut request = request(&feed, &source.identity().await?.executed);
     request.max_rate = Some(8_000);
     let start = Instant::now();
-    let (scanned, _) = scan(&source, &request).await?;
+    let (scanned, _) = scan_all(&source, &request).await?;
     assert_eq!(scanned.rows, 8_192);
     // 16,384 rows to look at, the last range paid for by nobody.
     assert!(
@@ -422,9 +429,9 @@ async fn a_scan_of_another_server_is_refused(server: &Server) -> Result<()> {
     .await?;
     let delivered = source.identity().await?.executed;
     let _events = source.follow(&delivered).await?;
-    scan(&source, &request(&feed, &delivered)).await?;
+    scan_all(&source, &request(&feed, &delivered)).await?;
     *proxy.mischief.elsewhere.lock().unwrap() = Some((other.host().to_owned(), other.port()));
-    let err = scan(&source, &request(&feed, &delivered))
+    let err = scan_all(&source, &request(&feed, &delivered))
         .await
         .unwrap_err();
     assert!(err.to_string().contains("different servers"), "{err}");
@@ -460,7 +467,7 @@ async fn a_locked_table_does_not_hold_a_scan(server: &Server) -> Result<()> {
         ensure!(held.elapsed() < Duration::from_secs(10), "never locked");
     }
     let start = Instant::now();
-    let err = scan(&source, &request(&feed, &delivered))
+    let err = scan_all(&source, &request(&feed, &delivered))
         .await
         .unwrap_err();
     let err = err.downcast::<SourceError>()?;
@@ -468,7 +475,7 @@ async fn a_locked_table_does_not_hold_a_scan(server: &Server) -> Result<()> {
     assert!(start.elapsed() < Duration::from_secs(15));
     drop(input);
     holder.wait()?;
-    scan(&source, &request(&feed, &delivered)).await?;
+    scan_all(&source, &request(&feed, &delivered)).await?;
     Ok(())
 }
 
@@ -502,7 +509,7 @@ async fn time_zones_change_nothing(server: &Server) -> Result<()> {
         }
     }
     let delivered = source.identity().await?.executed;
-    let (_, scanned) = scan(&source, &request(&feed, &delivered)).await?;
+    let (_, scanned) = scan_all(&source, &request(&feed, &delivered)).await?;
     server.sql(&format!("SET GLOBAL time_zone = '{}'", before.trim()))?;
     assert_eq!(streamed, scanned);
     let row = |id| &scanned[&Key::from_i64(id)];

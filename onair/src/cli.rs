@@ -230,7 +230,7 @@ pub struct HistoryArgs {
 /// `explain`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  onair explain room 42\n  onair explain room 42 --server http://a:7400 --server http://b:7400 --json\n  onair explain room 42 --config onair.toml        with the row as the table has it\n\nEach place: the row, the versions at which it is so, where it stands there, how old the place is, and\nwhether it agrees with the one before: a place that has not read the change yet is behind, and only one\nthat should have it disagrees.\n\nExit code 3: a place disagrees."
+    after_help = "Examples:\n  onair explain room 42\n  onair explain room 42 --server http://a:7400 --server http://b:7400 --json\n  onair explain room 42 --config onair.toml        with the row as the table has it\n\nEach place: the row, the versions at which it is so, where it stands there, how old the place\nis, and whether it agrees with the one before: a place that has not read the change yet is\nbehind, and only one that should have it disagrees.\n\nExit code 3: a place disagrees."
 )]
 pub struct ExplainArgs {
     /// The feed

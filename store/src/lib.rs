@@ -151,7 +151,7 @@ pub struct HistoryLine {
     pub at: i64,
     /// Random: tells lines of one time apart.
     pub id: u128,
-    /// What: a full cut, or a superseded segment. At most [`LARGE_CELL_MAX`] bytes.
+    /// What: see [`index::Entry`]. At most [`LARGE_CELL_MAX`] bytes.
     pub value: Bytes,
 }
 
