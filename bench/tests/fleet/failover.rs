@@ -47,7 +47,10 @@ async fn failover(mut fleet: Fleet) -> Result<()> {
         .wait_for("the next epoch", PATIENCE, |now| now.epoch == 2)
         .await
         .with_context(|| fleet.logs())?;
-    println!("the replica's epoch is shown {:?} after the end of the source", began.elapsed());
+    println!(
+        "the replica's epoch is shown {:?} after the end of the source",
+        began.elapsed()
+    );
     let wanted = observer.progress().versions + 50;
     observer
         .wait_for("versions of it", PATIENCE, |now| now.versions >= wanted)
@@ -69,7 +72,10 @@ async fn failover(mut fleet: Fleet) -> Result<()> {
     // The first is a whole set; all others, that of the new epoch too, are what changed.
     let whole = seen.iter().skip(1).filter(|seen| !seen.is_delta).count();
     ensure!(whole == 0, "{whole} whole sets after the first");
-    println!("{} versions compared in epochs {:?}", report.versions, report.epochs);
+    println!(
+        "{} versions compared in epochs {:?}",
+        report.versions, report.epochs
+    );
     for role in &mut fleet.roles {
         role.stop()?;
     }
@@ -99,6 +105,9 @@ fn caught_up(replica: &Server, set: &str) -> Result<()> {
         "SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {})",
         PATIENCE.as_secs()
     ))?;
-    ensure!(answer.trim() == "0", "the replica does not catch up: {answer}");
+    ensure!(
+        answer.trim() == "0",
+        "the replica does not catch up: {answer}"
+    );
     Ok(())
 }
