@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::exit::{Exit, Failure};
@@ -24,6 +25,14 @@ enum Stage {
     Waiting(String),
     /// The roles tell themselves.
     Running(Local),
+}
+
+/// Probes are answered while this is there.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    /// Where.
+    pub(crate) address: String,
+    _task: JoinSet<()>,
 }
 
 /// The answer of `/ready`.
@@ -91,8 +100,8 @@ impl Probes {
         }
     }
 
-    /// Answers at `address` from here on, until the process ends; tells where that is.
-    pub(crate) async fn serve(&self, address: &str) -> Result<String, Failure> {
+    /// Answers at `address` for as long as what it returns is kept.
+    pub(crate) async fn serve(&self, address: &str) -> Result<Answering, Failure> {
         let failed = |error: std::io::Error| {
             let text = format!(
                 "{address}: cannot listen there: {error}; choose another address with --admin-listen, port 0 for any"
@@ -105,12 +114,16 @@ impl Probes {
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
             .with_state(self.clone());
-        tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 warn!(error = %error, "probes are not answered any more");
             }
         });
-        Ok(bound.to_string())
+        Ok(Answering {
+            address: bound.to_string(),
+            _task: task,
+        })
     }
 }
 

@@ -111,8 +111,12 @@ async fn run(
     let levels = logging::start(&loaded.config.logging, &ProgressBar::hidden(), colour);
     let probes = Probes::new();
     let mut places = Vec::new();
-    if let Some(address) = &loaded.config.admin {
-        places.push(("admin", format!("http://{}", probes.serve(address).await?)));
+    let answering = match &loaded.config.admin {
+        Some(address) => Some(probes.serve(address).await?),
+        None => None,
+    };
+    if let Some(answering) = &answering {
+        places.push(("admin", format!("http://{}", answering.address)));
     }
     let listener = match role {
         Role::Server => Some(listen(&loaded.config.listen).await?),
@@ -138,28 +142,30 @@ async fn run(
         () = until(deadline) => return Ok(()),
         system = starting.begin() => system?,
     };
-    let reload = Reload {
-        file: args.config,
-        flags,
-        loaded: loaded.clone(),
-        levels,
-    };
     probes.running(&system.local);
-    let stop_max = STOP_MAX + loaded.config.server.drain;
-    let ready = |system: &System, out: &mut Output| {
+    let mut life = Life {
+        reload: Reload {
+            file: args.config,
+            flags,
+            loaded: loaded.clone(),
+            levels,
+        },
+        deadline,
+        stop_max: STOP_MAX + loaded.config.server.drain,
+        signals,
+    };
+    let ready = |system: &System| {
         let after = began.elapsed();
         if args.json {
             let addresses = places.iter().map(|(of, at)| (*of, at.clone())).collect();
-            return json::line(
-                out,
-                &RoleReadyForm::new(role.name(), &process, addresses, after),
-            );
+            let form = RoleReadyForm::new(role.name(), &process, addresses, after);
+            return json::line(out, &form);
         }
         let word = out.tone(Tone::Good, "ready");
         out.line(&format!("{word} after {}: {}", ago(after), words(system)))?;
         out.flush()
     };
-    let (reason, ended) = watch(system, ready, reload, deadline, stop_max, &mut signals, out).await;
+    let (reason, ended) = life.run(system, ready).await;
     if args.json {
         json::line(out, &RoleEndForm::new(reason, began.elapsed()))?;
     } else {
@@ -294,45 +300,52 @@ fn words(system: &System) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// Runs until something ends it, then stops.
-async fn watch(
-    mut system: System,
-    mut ready: impl FnMut(&System, &mut Output) -> std::io::Result<()>,
-    mut reload: Reload,
+/// What may happen to a running process from outside.
+struct Life {
+    reload: Reload,
     deadline: Option<Instant>,
     stop_max: Duration,
-    signals: &mut Signals,
-    out: &mut Output,
-) -> (&'static str, Result<(), Failure>) {
-    let mut is_ready = false;
-    let mut look = tokio::time::interval(LOOK);
-    let (reason, ended) = loop {
-        tokio::select! {
-            biased;
-            error = system.failed() => break ("failed", Err(failed(error))),
-            asked = signals.next() => match asked {
-                Asked::End => break ("signal", Ok(())),
-                Asked::Reload => reload.again(),
-            },
-            () = until(deadline) => break ("time", Ok(())),
-            _ = look.tick(), if !is_ready => {
-                is_ready = system.local.say().iter().all(|said| said.is_ready);
-                if is_ready && let Err(error) = ready(&system, out) {
-                    break ("failed", Err(error.into()));
+    signals: Signals,
+}
+
+impl Life {
+    /// Runs until something ends it, then stops; `ready` is called once, when every role does its work.
+    async fn run(
+        &mut self,
+        mut system: System,
+        ready: impl FnOnce(&System) -> std::io::Result<()>,
+    ) -> (&'static str, Result<(), Failure>) {
+        let mut ready = Some(ready);
+        let mut look = tokio::time::interval(LOOK);
+        let (reason, ended) = loop {
+            tokio::select! {
+                biased;
+                error = system.failed() => break ("failed", Err(failed(error))),
+                asked = self.signals.next() => match asked {
+                    Asked::End => break ("signal", Ok(())),
+                    Asked::Reload => self.reload.again(),
+                },
+                () = until(self.deadline) => break ("time", Ok(())),
+                _ = look.tick(), if ready.is_some() => {
+                    let is_ready = system.local.say().iter().all(|said| said.is_ready);
+                    let say = if is_ready { ready.take() } else { None };
+                    if let Some(Err(error)) = say.map(|say| say(&system)) {
+                        break ("failed", Err(error.into()));
+                    }
                 }
             }
+        };
+        let stopped = tokio::select! {
+            biased;
+            stopped = tokio::time::timeout(self.stop_max, system.stop()) => stopped.is_ok(),
+            // Twice is at once.
+            () = self.signals.end() => false,
+        };
+        if !stopped {
+            warn!("not everything was finished in time; it is done again by whoever takes over");
         }
-    };
-    let stopped = tokio::select! {
-        biased;
-        stopped = tokio::time::timeout(stop_max, system.stop()) => stopped.is_ok(),
-        // Twice is at once.
-        () = signals.end() => false,
-    };
-    if !stopped {
-        warn!("not everything was finished in time; it is done again by whoever takes over");
+        (reason, ended)
     }
-    (reason, ended)
 }
 
 impl Reload {

@@ -71,9 +71,10 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         std::io::stderr().is_terminal() && out.colour,
     );
     let probes = Probes::new();
-    if let Some(address) = &loaded.config.admin {
-        probes.serve(address).await?;
-    }
+    let _answering = match &loaded.config.admin {
+        Some(address) => Some(probes.serve(address).await?),
+        None => None,
+    };
     let place = Place::of(&loaded.config)?;
     if reset {
         empty(&place.path, yes).await?;
