@@ -125,6 +125,25 @@ impl Truth {
         Ok(truth)
     }
 
+    /// The same by bucket; `bucket` tells each key's.
+    pub fn by_bucket(&self, buckets: usize, bucket: impl Fn(u64) -> usize) -> ByBucket<'_> {
+        let mut contents = vec![Content::new(); buckets];
+        let mut states = vec![State::EMPTY; buckets];
+        let mut after = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            if step.is_emptied {
+                contents.iter_mut().for_each(Content::clear);
+                states.fill(State::EMPTY);
+            }
+            for (key, row) in &step.changes {
+                let at = bucket(*key);
+                states[at].put(&mut contents[at], *key, row.clone());
+            }
+            after.push(states.clone());
+        }
+        ByBucket { truth: self, after }
+    }
+
     /// How many transactions there were.
     pub fn len(&self) -> usize {
         self.steps.len()
@@ -163,5 +182,20 @@ impl Truth {
             }
         }
         content
+    }
+}
+
+/// Digest and count of each bucket after each transaction.
+#[derive(Debug)]
+pub struct ByBucket<'a> {
+    truth: &'a Truth,
+    after: Vec<Vec<State>>,
+}
+
+impl ByBucket<'_> {
+    /// A bucket after a transaction; `None` when the binlog has no such transaction.
+    pub fn after(&self, gtid: &str, bucket: usize) -> Option<State> {
+        let at = self.truth.by_gtid.get(gtid)?;
+        Some(self.after[*at][bucket])
     }
 }

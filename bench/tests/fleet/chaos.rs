@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::BufReader;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use onair_bench::observer::{Observer, Seen, content};
 use onair_bench::oracle::{Report, Shape, State, Truth, check, difference};
+use onair_bench::proxy::{Carry, Proxy, Way};
 use onair_bench::seed::seed;
 use onair_bench::workload::Workload;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::{Fleet, PATIENCE, Size, run};
+use super::heads::Heads;
+use super::{BUCKETS, Fleet, PATIENCE, Size, run};
 
 /// Two of each, so that one can always be missing.
 const SIZE: Size = Size {
@@ -28,16 +31,28 @@ const CLIENTS: usize = 8;
 const SHORT: Duration = Duration::from_secs(90);
 const LONG: Duration = Duration::from_secs(600);
 
-/// What is done to somebody.
+/// What is done to somebody, or to a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     /// As a power cut.
     Kill,
     /// Frozen for a while.
     Freeze,
+    /// Nothing arrives any more; then the connections are reset.
+    Cut,
+    /// The same in one direction.
+    OneWay,
+    /// Half open: nothing is read for a while, then all of it arrives.
+    Stall,
+    /// Everything comes late.
+    Delay,
+    /// Everything comes in pieces of a few bytes.
+    Slice,
+    /// All connections are reset.
+    Reset,
 }
 
-/// To whom.
+/// To whom: a role, an engine, or the way to an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Whom {
     Reader,
@@ -46,23 +61,40 @@ enum Whom {
     Mysql,
     Kafka,
     Cassandra,
+    WayToMysql,
+    WayToKafka,
+    WayToCassandra,
 }
 
-/// Every kind; each comes about as often.
-const FAULTS: [(Fault, Whom); 12] = [
-    (Fault::Kill, Whom::Reader),
-    (Fault::Freeze, Whom::Reader),
-    (Fault::Kill, Whom::Merger),
-    (Fault::Freeze, Whom::Merger),
-    (Fault::Kill, Whom::Server),
-    (Fault::Freeze, Whom::Server),
-    (Fault::Kill, Whom::Mysql),
-    (Fault::Freeze, Whom::Mysql),
-    (Fault::Kill, Whom::Kafka),
-    (Fault::Freeze, Whom::Kafka),
-    (Fault::Kill, Whom::Cassandra),
-    (Fault::Freeze, Whom::Cassandra),
+const PROCESSES: [Whom; 6] = [
+    Whom::Reader,
+    Whom::Merger,
+    Whom::Server,
+    Whom::Mysql,
+    Whom::Kafka,
+    Whom::Cassandra,
 ];
+const WAYS: [Whom; 3] = [Whom::WayToMysql, Whom::WayToKafka, Whom::WayToCassandra];
+
+/// Every kind; each comes about as often.
+fn faults() -> Vec<(Fault, Whom)> {
+    let of_processes = [Fault::Kill, Fault::Freeze];
+    let of_ways = [
+        Fault::Cut,
+        Fault::OneWay,
+        Fault::Stall,
+        Fault::Delay,
+        Fault::Slice,
+        Fault::Reset,
+    ];
+    let each = |faults: &[Fault], whom: &[Whom]| -> Vec<(Fault, Whom)> {
+        let pairs = faults
+            .iter()
+            .flat_map(|fault| whom.iter().map(|whom| (*fault, *whom)));
+        pairs.collect()
+    };
+    [each(&of_processes, &PROCESSES), each(&of_ways, &WAYS)].concat()
+}
 
 #[test]
 fn nothing_is_lost_and_nothing_is_invented_while_everything_is_shot_at() {
@@ -76,6 +108,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
     let length = if is_long { LONG } else { SHORT };
     fleet.start()?;
     let addresses: Vec<String> = fleet.addresses().into_iter().map(String::from).collect();
+    let heads = Heads::watch(fleet.engines.cassandra.address(), "onair").await?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(connect(&addresses, &mut rng).await?);
@@ -86,9 +119,9 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
     let began = Instant::now();
     let mut reconnects = 0;
     let mut order: Vec<(Fault, Whom)> = Vec::new();
-    while began.elapsed() < length || injected.len() < FAULTS.len() {
+    while began.elapsed() < length || injected.len() < faults().len() {
         if order.is_empty() {
-            order = FAULTS.to_vec();
+            order = faults();
         }
         let next = rng.random_range(0..order.len());
         let (fault, whom) = order.swap_remove(next);
@@ -113,7 +146,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
             );
             reconnects += 1;
         }
-        pause(&mut rng, 0..1_500).await;
+        pause(&mut rng, 0..1_000).await;
     }
     let sent = workload.stop()?;
     fleet.ready()?;
@@ -130,11 +163,12 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         lives.push(client.finish().await);
     }
     let report = judge(&fleet, &lives)?;
+    let compared = heads.judge(&truth(&fleet)?, BUCKETS)?;
     for ((fault, whom), count) in &injected {
         println!("  {fault:?} {whom:?}: {count}");
     }
     println!(
-        "{} faults in {:?}, {reconnects} reconnects, {} versions compared ({} as deltas) at {} clients, epochs {:?}, {sent} transactions; \
+        "{} faults in {:?}, {reconnects} reconnects, {} versions compared ({} as deltas) at {} clients, {compared} heads, epochs {:?}, {sent} transactions; \
          losses 0, ghosts 0, torn 0, backward 0",
         injected.values().sum::<usize>(),
         began.elapsed(),
@@ -143,6 +177,12 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         lives.len(),
         report.epochs,
     );
+    for (whom, way) in
+        WAYS.iter()
+            .zip([&fleet.ways.mysql, &fleet.ways.kafka, &fleet.ways.cassandra])
+    {
+        println!("  {whom:?}: {:?}", way.counts());
+    }
     for role in &mut fleet.roles {
         role.stop()?;
     }
@@ -151,8 +191,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
 
 /// Compares every version that any client saw with the table at its GTID, and equal versions with each other.
 pub(super) fn judge(fleet: &Fleet, lives: &[Vec<Seen>]) -> Result<Report> {
-    let binlog = File::open(fleet.binlog()?)?;
-    let truth = Truth::read(BufReader::new(binlog), &Shape::room())?;
+    let truth = truth(fleet)?;
     let mut whole = Report::default();
     let mut contents: HashMap<_, State> = HashMap::new();
     for seen in lives {
@@ -172,6 +211,11 @@ pub(super) fn judge(fleet: &Fleet, lives: &[Vec<Seen>]) -> Result<Report> {
     }
     ensure!(whole.versions > 0, "nobody saw anything");
     Ok(whole)
+}
+
+fn truth(fleet: &Fleet) -> Result<Truth> {
+    let binlog = File::open(fleet.binlog()?)?;
+    Truth::read(BufReader::new(binlog), &Shape::room())
 }
 
 fn start(fleet: &Fleet, seed: u64) -> Result<Workload> {
@@ -205,6 +249,7 @@ async fn inflict(fleet: &mut Fleet, fault: Fault, whom: Whom, rng: &mut StdRng) 
                     pause(rng, 100..3_000).await;
                     mysql.sigcont()
                 }
+                _ => bail!("{fault:?} is for a way"),
             }
         }
         Whom::Kafka => {
@@ -220,6 +265,7 @@ async fn inflict(fleet: &mut Fleet, fault: Fault, whom: Whom, rng: &mut StdRng) 
                     pause(rng, 100..6_000).await;
                     kafka.sigcont()
                 }
+                _ => bail!("{fault:?} is for a way"),
             }
         }
         Whom::Cassandra => {
@@ -235,9 +281,44 @@ async fn inflict(fleet: &mut Fleet, fault: Fault, whom: Whom, rng: &mut StdRng) 
                     pause(rng, 100..6_000).await;
                     cassandra.sigcont()
                 }
+                _ => bail!("{fault:?} is for a way"),
             }
         }
+        Whom::WayToMysql => disturb(&fleet.ways.mysql, fault, rng).await,
+        Whom::WayToKafka => disturb(&fleet.ways.kafka, fault, rng).await,
+        Whom::WayToCassandra => disturb(&fleet.ways.cassandra, fault, rng).await,
     }
+}
+
+async fn disturb(way: &Proxy, fault: Fault, rng: &mut StdRng) -> Result<()> {
+    const TORN: NonZeroUsize = NonZeroUsize::new(7).expect("7 is not zero");
+    match fault {
+        Fault::Cut => way.set_both(Carry::Vanish),
+        Fault::OneWay => {
+            let direction = if rng.random_bool(0.5) {
+                Way::Up
+            } else {
+                Way::Down
+            };
+            way.set(direction, Carry::Vanish);
+        }
+        Fault::Stall => way.set_both(Carry::Stall),
+        Fault::Delay => way.set_both(Carry::Delay {
+            least: Duration::from_millis(20),
+            jitter: Duration::from_millis(80),
+        }),
+        Fault::Slice => way.set_both(Carry::Slice { most: TORN }),
+        Fault::Reset => {}
+        Fault::Kill | Fault::Freeze => bail!("{fault:?} is for a process"),
+    }
+    if fault != Fault::Reset {
+        pause(rng, 100..3_000).await;
+    }
+    way.set_both(Carry::Pass);
+    if matches!(fault, Fault::Cut | Fault::OneWay | Fault::Reset) {
+        way.reset();
+    }
+    Ok(())
 }
 
 async fn harm(fleet: &mut Fleet, name: &str, fault: Fault, rng: &mut StdRng) -> Result<()> {
@@ -257,6 +338,7 @@ async fn harm(fleet: &mut Fleet, name: &str, fault: Fault, rng: &mut StdRng) -> 
             pause(rng, 100..longest).await;
             fleet.role(name)?.sigcont()
         }
+        _ => bail!("{fault:?} is for a way"),
     }
 }
 

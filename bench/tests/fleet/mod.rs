@@ -3,9 +3,11 @@
 mod chaos;
 mod failover;
 mod handover;
+mod heads;
 mod order;
 
 use std::fs;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -13,9 +15,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use onair_bench::process::{Build, OnAir, binary};
+use onair_bench::proxy::Proxy;
+use onair_bench::seed::seed;
 use onair_bench::workload;
 use onair_xtask::servers::{Cassandra, Engine, Flavor, Kafka, Options, Server};
 use tempfile::TempDir;
+
+/// Of the feed.
+pub(crate) const BUCKETS: NonZeroU16 = NonZeroU16::new(8).expect("8 is not zero");
 
 /// Until a test gives up on something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -29,9 +36,17 @@ pub(crate) struct Engines {
     pub(crate) cassandra: Cassandra,
 }
 
+/// The ways that all roles take to them.
+pub(crate) struct Ways {
+    pub(crate) mysql: Proxy,
+    pub(crate) kafka: Proxy,
+    pub(crate) cassandra: Proxy,
+}
+
 /// Engines, and roles that are not started yet.
 pub(crate) struct Fleet {
     pub(crate) engines: Engines,
+    pub(crate) ways: Ways,
     /// Readers, mergers, servers.
     pub(crate) roles: Vec<OnAir>,
     config: PathBuf,
@@ -63,16 +78,16 @@ pub(crate) fn run(size: Size, test: impl AsyncFnOnce(Fleet) -> Result<()>) {
         .build()
         .expect("a runtime");
     runtime
-        .block_on(async { test(Fleet::new(size)?).await })
+        .block_on(async { test(Fleet::new(size).await?).await })
         .unwrap_or_else(|error| panic!("{error:?}"));
 }
 
 impl Engines {
     /// All at once: each waits most of its time. All of our own, since tests kill them.
-    fn start() -> Result<Self> {
+    fn start(proxy_of_kafka: u16) -> Result<Self> {
         let (mysql, kafka, cassandra) = thread::scope(|scope| {
             let mysql = scope.spawn(|| Server::start_own(Flavor::Mysql97, Options::default()));
-            let kafka = scope.spawn(|| Kafka::start_own(None));
+            let kafka = scope.spawn(|| Kafka::start_behind(proxy_of_kafka));
             let cassandra = scope.spawn(|| Cassandra::start_own(None));
             (mysql.join(), kafka.join(), cassandra.join())
         });
@@ -86,8 +101,19 @@ impl Engines {
 }
 
 impl Fleet {
-    fn new(size: Size) -> Result<Self> {
-        let engines = Engines::start()?;
+    async fn new(size: Size) -> Result<Self> {
+        let seed = seed("ways");
+        let ways = Ways {
+            mysql: Proxy::start(seed).await?,
+            kafka: Proxy::start(seed + 1).await?,
+            cassandra: Proxy::start(seed + 2).await?,
+        };
+        let engines = Engines::start(ways.kafka.port())?;
+        let mysql = &engines.mysql;
+        ways.mysql
+            .lead_to(&format!("{}:{}", mysql.host(), mysql.port()));
+        ways.kafka.lead_to(&engines.kafka.behind()?);
+        ways.cassandra.lead_to(engines.cassandra.address());
         workload::create(&engines.mysql)?;
         engines.mysql.create_user(
             "onair",
@@ -109,6 +135,7 @@ impl Fleet {
         }
         let fleet = Fleet {
             engines,
+            ways,
             roles,
             config,
             dir,
@@ -119,7 +146,7 @@ impl Fleet {
 
     /// A new world for the next start: a keyspace and topics of this name, which was not used before.
     pub(crate) fn renew(&self, name: &str) -> Result<()> {
-        fs::write(&self.config, configuration(&self.engines, name, &[]))?;
+        fs::write(&self.config, configuration(&self.ways, name, &[]))?;
         command(&["store", "init"], &self.config).map(drop)
     }
 
@@ -129,7 +156,7 @@ impl Fleet {
             .iter()
             .map(|server| server.url("onair:secret", ""))
             .collect();
-        fs::write(&self.config, configuration(&self.engines, "onair", &urls))?;
+        fs::write(&self.config, configuration(&self.ways, "onair", &urls))?;
         Ok(())
     }
 
@@ -253,7 +280,7 @@ pub(crate) fn command(words: &[&str], config: &Path) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn configuration(engines: &Engines, name: &str, standbys: &[String]) -> String {
+fn configuration(ways: &Ways, name: &str, standbys: &[String]) -> String {
     let standbys = match standbys {
         [] => String::new(),
         urls => format!("standbys = {urls:?}"),
@@ -261,14 +288,14 @@ fn configuration(engines: &Engines, name: &str, standbys: &[String]) -> String {
     format!(
         r#"
 [source]
-url = "{}"
+url = "mysql://onair:secret@{}"
 {standbys}
 [[feed]]
 name = "room"
 table = "live.room"
 live_when = "live_status = 1"
 columns = ["uid", "area_id", "title", "live_time"]
-buckets = 8
+buckets = {BUCKETS}
 [log.kafka]
 brokers = "{}"
 prefix = "{name}"
@@ -279,8 +306,8 @@ nodes = ["{}"]
 keyspace = "{name}"
 replication = ["1"]
 "#,
-        engines.mysql.url("onair:secret", ""),
-        engines.kafka.brokers(),
-        engines.cassandra.address(),
+        ways.mysql.address(),
+        ways.kafka.address(),
+        ways.cassandra.address(),
     )
 }
