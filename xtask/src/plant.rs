@@ -221,12 +221,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 impl Guard {
     /// Builds the tests with the places where bugs are planted, then runs them, with one or without.
     fn run(&self, bug: Option<&str>) -> Result<Run> {
+        // With the engine, where a package's tests of it stand guard.
+        let features = match self.package {
+            "onair-store" => "onair-model/plant,onair-store/scylla",
+            _ => "onair-model/plant",
+        };
         let cargo = || {
             let mut command = onair_xtask::cargo::command();
             command
                 .current_dir(root())
                 .args(["test", "--quiet", "--package", self.package])
-                .args(["--features", "onair-model/plant", "--test", "main"]);
+                .args(["--features", features, "--test", "main"]);
             command
         };
         let built = cargo()

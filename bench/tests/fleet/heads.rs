@@ -33,14 +33,15 @@ impl Heads {
         let written = Arc::clone(&seen);
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let like = CellKey::Head("room".into(), Bucket::new(0));
+            let feed: Arc<str> = "room".into();
+            let like = CellKey::Head(Arc::clone(&feed), Bucket::new(0));
             loop {
                 // A store that is shot at does not always answer.
                 for (key, cell) in store.cells(&like).await.unwrap_or_default() {
                     let CellKey::Head(_, bucket) = key else {
                         continue;
                     };
-                    let head = Head::from_bytes("room", &cell.value).expect("a head");
+                    let head = Head::from_bytes(&feed, &cell.value).expect("a head");
                     let state = State {
                         digest: head.state.digest.get(),
                         count: head.state.count,
