@@ -103,7 +103,7 @@ const PLANTED: [Planted; 20] = [
         bug: "checkpoint-unacknowledged",
         guard: Guard {
             package: "onair-bench",
-            filter: "kills::",
+            filter: "fleet::handover",
         },
     },
     Planted {
@@ -128,8 +128,8 @@ const PLANTED: [Planted; 20] = [
     Planted {
         bug: "segments-expire",
         guard: Guard {
-            package: "onair-store",
-            filter: "scylla::",
+            package: "onair-bench",
+            filter: "engines::segments::no_row_of_any_table_ends_by_itself",
         },
     },
     Planted {
@@ -223,7 +223,7 @@ impl Guard {
     fn run(&self, bug: Option<&str>) -> Result<Run> {
         // With the engine, where a package's tests of it stand guard.
         let features = match self.package {
-            "onair-store" => "onair-model/plant,onair-store/scylla",
+            "onair-bench" => "onair-model/plant,onair-bench/engines",
             _ => "onair-model/plant",
         };
         let cargo = || {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use onair_bench::observer::{Observer, content};
 use onair_bench::oracle::{Shape, difference};
+use onair_bench::proxy::{Carry, Way};
 use onair_bench::seed::seed;
 use onair_bench::workload::Workload;
 
@@ -16,6 +17,9 @@ const TWO: Size = Size {
     mergers: 2,
     servers: 2,
 };
+
+/// At most this long between two checkpoints.
+const CHECKPOINTS: Duration = Duration::from_secs(1);
 
 /// How soon a standby must have taken over (the default patience is 6 s).
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
@@ -63,6 +67,26 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
     let took = resumed(&fleet, &both).await?;
     println!("reader frozen: the next version came after {took:?}");
     fleet.role(&holder)?.sigcont()?;
+    fleet.ready()?;
+
+    // One that is killed while nothing that it flushes arrives: its checkpoint must not be ahead of the log.
+    let holder = reader(&fleet)?;
+    let shown = both.feed.snapshot().version();
+    fleet.ways.kafka.set(Way::Up, Carry::Vanish);
+    fleet
+        .engines
+        .mysql
+        .sql("UPDATE live.room SET live_status = 1 - live_status WHERE id BETWEEN 8 AND 40")?;
+    // Not a wait for something: checkpoints are due meanwhile.
+    tokio::time::sleep(3 * CHECKPOINTS).await;
+    fleet.role(&holder)?.kill9()?;
+    fleet.ways.kafka.set(Way::Up, Carry::Pass);
+    fleet.ways.kafka.reset();
+    let took = resumed(&fleet, &both).await?;
+    println!(
+        "reader killed with a log that heard nothing since {shown}: the next version came after {took:?}"
+    );
+    fleet.role(&holder)?.begin()?;
     fleet.ready()?;
 
     // Mergers come and go; so do servers, and the client that knows both stays.
