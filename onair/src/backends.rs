@@ -147,7 +147,7 @@ fn password(
         path: path.clone(),
         source,
     })?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    Ok(Some(crate::source::without_newline(&text).to_owned()))
 }
 
 /// Whether this build has an engine was checked with the configuration.

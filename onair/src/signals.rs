@@ -37,7 +37,8 @@ impl Signals {
         })
     }
 
-    /// The next one. Cancel safe.
+    /// The next one. Where nothing can be read again each of them ends the process: a terminal that is closed, too. Cancel
+    /// safe.
     pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::End,

@@ -200,12 +200,14 @@ fn password(path: &Path) -> Result<String, Failure> {
             ),
         )
     })?;
-    Ok(text
-        .strip_suffix('\n')
-        .map_or(text.as_str(), |line| {
-            line.strip_suffix('\r').unwrap_or(line)
-        })
-        .to_owned())
+    Ok(without_newline(&text).to_owned())
+}
+
+/// A file's text without the newline at its end: one, as an editor adds it.
+#[cfg(any(feature = "mysql", feature = "kafka", feature = "scylla"))]
+pub(crate) fn without_newline(text: &str) -> &str {
+    text.strip_suffix('\n')
+        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 /// What it means that a source did not answer.

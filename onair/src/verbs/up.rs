@@ -105,7 +105,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         // A source that refuses at once is told without a banner above it.
         let early = tokio::select! {
             biased;
-            () = signals.end() => return Ok(()),
+            _ = signals.next() => return Ok(()),
             done = &mut starting => Some(done),
             () = tokio::time::sleep(BANNER) => None,
         };
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
             Some(done) => done,
             None => tokio::select! {
                 biased;
-                () = signals.end() => return Ok(()),
+                _ = signals.next() => return Ok(()),
                 () = until(deadline) => return Ok(()),
                 done = &mut starting => done,
             },
@@ -421,7 +421,7 @@ impl Face {
             tokio::select! {
                 biased;
                 error = system.failed() => break ("failed", Some(failed(error))),
-                () = signals.end() => break ("signal", None),
+                _ = signals.next() => break ("signal", None),
                 () = until(self.deadline) => break ("time", None),
                 () = &mut ready, if !is_ready => {
                     is_ready = true;
@@ -443,7 +443,7 @@ impl Face {
             biased;
             stopped = tokio::time::timeout(STOP_MAX, system.stop()) => stopped.is_ok(),
             // Twice is at once.
-            () = signals.end() => false,
+            _ = signals.next() => false,
         };
         if !stopped {
             tracing::warn!("not everything was folded in time; the next start derives it again");
