@@ -6,6 +6,7 @@ pub mod command;
 pub mod decode;
 pub mod harness;
 pub mod latency;
+pub mod load;
 pub mod observer;
 pub mod oracle;
 pub mod process;

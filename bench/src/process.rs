@@ -16,6 +16,8 @@ use anyhow::{Context as _, Result, bail};
 use onair_sdk::Version;
 use onair_xtask::servers::process::{self, Signal};
 
+use crate::harness::Watch;
+
 /// Until a start that says nothing is given up.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Until a process that should end is given up.
@@ -187,6 +189,12 @@ impl OnAir {
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Begins to measure what it costs.
+    pub fn watch(&self) -> Result<Watch> {
+        let child = self.child.as_ref().context("onair does not run")?;
+        Watch::start(child.id())
     }
 
     /// Starts it and returns when it says that it is ready.

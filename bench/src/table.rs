@@ -17,6 +17,69 @@ pub const COLUMNS: [&str; 4] = ["uid", "area_id", "title", "live_time"];
 /// As `onair` has it where nothing is said.
 const BUCKETS: NonZeroU16 = NonZeroU16::new(16).expect("not zero");
 
+/// Which of its rows are live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    All,
+    /// One in so many.
+    OneIn(u64),
+    /// So many of each hundred.
+    Percent(u64),
+}
+
+/// Columns beside the six, for tables that are wide: of four kinds in turn.
+const MORE: [(&str, &str); 4] = [
+    ("BIGINT NOT NULL", "n"),
+    (
+        "VARCHAR(40) CHARACTER SET utf8mb4 NOT NULL",
+        "'a few words'",
+    ),
+    ("DATETIME(3) NULL", "'2026-11-22 10:00:00.123'"),
+    ("DECIMAL(12,2) NOT NULL", "n / 100"),
+];
+
+/// Makes the database and its table anew, outside of the binlog, with keys from 1 to `rows` and `columns` columns,
+/// six or more.
+pub fn create(server: &Server, rows: u64, live: Live, columns: usize) -> Result<()> {
+    let live = match live {
+        Live::All => "1".to_owned(),
+        Live::OneIn(step) => format!("n % {step} = 0"),
+        Live::Percent(share) => format!("n % 100 < {share}"),
+    };
+    let more = (6..columns).map(|at| (format!("more_{at}"), MORE[at % MORE.len()]));
+    let more: Vec<(String, (&str, &str))> = more.collect();
+    let defined: String = more
+        .iter()
+        .map(|(name, (kind, _))| format!(", {name} {kind}"))
+        .collect();
+    let named: String = more.iter().map(|(name, _)| format!(", {name}")).collect();
+    let values: String = more
+        .iter()
+        .map(|(_, (_, value))| format!(", {value}"))
+        .collect();
+    server.sql(&format!(
+        "SET sql_log_bin = 0;
+         DROP DATABASE IF EXISTS live;
+         CREATE DATABASE live;
+         CREATE TABLE live.room (
+           uid         BIGINT UNSIGNED NOT NULL,
+           id          BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+           area_id     INT NOT NULL,
+           title       VARCHAR(120) CHARACTER SET utf8mb4 NOT NULL,
+           live_status TINYINT NOT NULL,
+           live_time   DATETIME(6) NULL{defined}
+         );
+         SET SESSION cte_max_recursion_depth = {rows};
+         INSERT INTO live.room (uid, id, area_id, title, live_status, live_time{named})
+         WITH RECURSIVE room (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM room WHERE n < {rows})
+         SELECT 1000000 + n * 7, n, n % 40, CONCAT('Late night jazz and tea, ', LPAD(n, 7, '0')),
+                {live}, '2026-11-22 10:00:00.123456'{values}
+         FROM room;
+         ANALYZE TABLE live.room;"
+    ))?;
+    Ok(())
+}
+
 /// The feed that every bench has.
 pub fn feed() -> FeedConfig {
     FeedConfig {

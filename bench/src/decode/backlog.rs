@@ -4,6 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use onair_xtask::servers::{Flavor, Options, Server};
 
+use crate::table::{self, Live};
+
 /// Rows of the table. Updates go round and round through them.
 pub(super) const KEYS: u64 = 100_000;
 /// Rows of a transaction that has many.
@@ -50,6 +52,8 @@ pub(super) struct Backlog {
     pub(super) shape: Shape,
     /// Percent of the rows that are in the feed.
     pub(super) live: u64,
+    /// Of the table.
+    pub(super) columns: usize,
     pub(super) rows: u64,
     /// Of those in the feed.
     pub(super) touching: u64,
@@ -66,25 +70,10 @@ pub(super) fn server() -> Result<Server> {
 }
 
 /// Makes the table, outside of the binlog. `live` percent of its rows are in the feed.
-pub(super) fn create(server: &Server, live: u64) -> Result<()> {
+pub(super) fn create(server: &Server, live: u64, columns: usize) -> Result<()> {
+    table::create(server, KEYS, Live::Percent(live), columns)?;
     server.sql(&format!(
         "SET sql_log_bin = 0;
-         DROP DATABASE IF EXISTS live;
-         CREATE DATABASE live;
-         CREATE TABLE live.room (
-           uid         BIGINT UNSIGNED NOT NULL,
-           id          BIGINT UNSIGNED NOT NULL PRIMARY KEY,
-           area_id     INT NOT NULL,
-           title       VARCHAR(120) CHARACTER SET utf8mb4 NOT NULL,
-           live_status TINYINT NOT NULL,
-           live_time   DATETIME(6) NULL
-         );
-         SET SESSION cte_max_recursion_depth = {KEYS};
-         INSERT INTO live.room (uid, id, area_id, title, live_status, live_time)
-         WITH RECURSIVE room (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM room WHERE n < {KEYS})
-         SELECT 1000000 + n * 7, n, n % 40, CONCAT('Late night jazz and tea, ', LPAD(n, 6, '0')),
-                n % 100 < {live}, '2026-11-22 10:00:00.123456'
-         FROM room;
          DELIMITER //
          CREATE PROCEDURE live.one_by_one(IN total INT, IN batch INT)
          BEGIN
@@ -112,7 +101,12 @@ pub(super) fn create(server: &Server, live: u64) -> Result<()> {
 
 impl Backlog {
     /// Empties the binlog and fills it again.
-    pub(super) fn make(server: &Server, shape: Shape, live: u64, rows: u64) -> Result<Self> {
+    pub(super) fn make(
+        server: &Server,
+        shape: Shape,
+        (live, columns): (u64, usize),
+        rows: u64,
+    ) -> Result<Self> {
         let (call, transactions) = match shape {
             Shape::ManyRows => (
                 format!("live.together({rows}, {BATCH})"),
@@ -141,6 +135,7 @@ impl Backlog {
         Ok(Backlog {
             shape,
             live,
+            columns,
             rows,
             touching: touching(rows, live),
             transactions,

@@ -9,7 +9,6 @@ mod drain;
 mod peers;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::json;
@@ -18,7 +17,7 @@ pub use self::backlog::Shape;
 use self::backlog::{Backlog, KEYS};
 pub use self::drain::{Drain, Drainer};
 use crate::harness::child::Job;
-use crate::harness::{Bound, Case, Figure, Program, Report, Target};
+use crate::harness::{Bound, Case, Figure, Measuring, Program, Report, Target};
 use crate::table;
 
 /// What is drained, and how often.
@@ -30,60 +29,74 @@ pub struct DecodeArgs {
     /// Changed rows in each backlog
     #[arg(long, default_value_t = 300_000)]
     rows: u64,
-    /// Rounds of floor, peers, ours, peers, ours, floor
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
     /// Only this shape of backlog; may be given again for more
     #[arg(long, value_enum)]
     shape: Vec<Shape>,
     /// Only this share of the rows in the feed, in percent; may be given again for more
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(1..=100))]
     live: Vec<u64>,
-    /// Gets the results
-    #[arg(long, value_name = "DIR", default_value = "bench-results")]
-    out: PathBuf,
+    /// Only a table with this many columns; may be given again for more
+    #[arg(long, value_parser = clap::value_parser!(u64).range(6..=500))]
+    columns: Vec<u64>,
+    #[command(flatten)]
+    measuring: Measuring,
 }
 
 /// Measures.
 pub fn run(args: &DecodeArgs) -> Result<()> {
     let server = backlog::server()?;
     let url = table::account(&server)?;
+    let measuring = &args.measuring;
+    let rows = measuring.size(args.rows, 20_000);
+    let shapes = given(&args.shape, &Shape::ALL);
+    let tables = tables(args);
     let mut report = Report::begin(
         "decode",
-        &args.out,
+        measuring,
+        tables.len() * shapes.len(),
         json!({
             "onair": env!("CARGO_PKG_VERSION"),
             "mysql": table::version(&server)?,
             "mysql_async": "0.37",
             "mysql_cdc": cfg!(feature = "peers").then_some("0.2"),
         }),
-        json!({ "rows": args.rows, "rounds": args.rounds, "server": backlog::SETTINGS }),
+        json!({ "rows": rows, "server": backlog::SETTINGS }),
     )?;
-    let shapes = if args.shape.is_empty() {
-        &Shape::ALL[..]
-    } else {
-        &args.shape
-    };
-    let shares = if args.live.is_empty() {
-        &[1, 100][..]
-    } else {
-        &args.live
-    };
-    for &live in shares {
+    for (live, columns) in tables {
         Report::say("making the table");
-        backlog::create(&server, live)?;
+        backlog::create(&server, live, columns)?;
         for &shape in shapes {
             Report::say(&format!("making the backlog: {}", shape.in_words()));
-            let backlog = Backlog::make(&server, shape, live, args.rows)?;
-            let case = case(&url, &backlog);
-            report.add(case.measure(args.rounds, &mut Report::say)?);
+            let backlog = Backlog::make(&server, shape, (live, columns), rows)?;
+            report.measure(case(&url, &backlog, measuring))?;
         }
     }
     report.end()?;
     Ok(())
 }
 
-fn case<'a>(url: &'a str, backlog: &'a Backlog) -> Case<'a> {
+/// What was asked for, or the usual.
+fn given<'a, T>(asked: &'a [T], usual: &'a [T]) -> &'a [T] {
+    if asked.is_empty() { usual } else { asked }
+}
+
+/// Percent of the rows in the feed, and number of columns: the wide table only with few of them, unless asked for.
+fn tables(args: &DecodeArgs) -> Vec<(u64, usize)> {
+    if args.live.is_empty() && args.columns.is_empty() {
+        return vec![(1, 6), (100, 6), (1, 50)];
+    }
+    let each = |live: &u64| {
+        let columns = given(&args.columns, &[6]).to_vec();
+        let live = *live;
+        columns
+            .into_iter()
+            .map(move |columns| (live, columns as usize))
+    };
+    given(&args.live, &[1]).iter().flat_map(each).collect()
+}
+
+fn case<'a>(url: &'a str, backlog: &'a Backlog, measuring: &'a Measuring) -> Case<'a> {
+    let ours = Drainer::Ours.name();
     let program = |drainer: Drainer| {
         let (name, role) = (drainer.name(), drainer.role());
         if let Some(reason) = drainer.missing() {
@@ -95,12 +108,11 @@ fn case<'a>(url: &'a str, backlog: &'a Backlog) -> Case<'a> {
             rows: backlog.rows,
             transactions: backlog.transactions,
         };
-        Program::new(name, role, move || Job::Drain(drain.clone()).run())
+        Program::new(name, role, move || {
+            Job::Drain(drain.clone()).run(measuring.placed())
+        })
     };
-    let beside = |other: Drainer, bound| Target {
-        beside: vec![other.name().to_owned()],
-        bound,
-    };
+    let beside = |other: Drainer, bound| Target::beside(ours, [other.name()], Figure::Cpu, bound);
     let targets = match backlog.shape {
         Shape::ManyRows => vec![
             beside(Drainer::MysqlCdc, Bound::TimesCheaper(4.0)),
@@ -112,15 +124,14 @@ fn case<'a>(url: &'a str, backlog: &'a Backlog) -> Case<'a> {
             beside(Drainer::Floor, Bound::TimesTheCost(1.4)),
         ],
     };
+    let programs = Drainer::ALL.into_iter().map(program).collect();
+    let name = format!(
+        "decode, {}, {} % of the rows in the feed, {} columns",
+        backlog.shape.in_words(),
+        backlog.live,
+        backlog.columns,
+    );
     Case {
-        name: format!(
-            "decode, {}, {} % of the rows in the feed",
-            backlog.shape.in_words(),
-            backlog.live
-        ),
-        unit: "row",
-        figure: Figure::Cpu,
-        programs: Drainer::ALL.into_iter().map(program).collect(),
         expected: BTreeMap::from([
             ("rows".to_owned(), backlog.rows),
             ("rows in the feed".to_owned(), backlog.touching),
@@ -134,5 +145,6 @@ fn case<'a>(url: &'a str, backlog: &'a Backlog) -> Case<'a> {
             "binlog_bytes": backlog.bytes,
             "keys": KEYS,
         }),
+        ..Case::new(name, "row", Figure::Cpu, programs)
     }
 }

@@ -1,6 +1,8 @@
 //! The arithmetic of every bench: medians, the noise bar, ratios, and whether a target is met. Pure.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 /// The middle of some figures; the mean of the two middle ones of an even number. `None` when there are none.
 pub fn median(figures: impl IntoIterator<Item = f64>) -> Option<f64> {
@@ -27,57 +29,189 @@ pub fn differs(ratio: f64, noise: f64) -> bool {
     ratio.max(1.0 / ratio) - 1.0 > noise
 }
 
+/// What a program's cost is measured in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Figure {
+    /// CPU seconds of the process under test for each unit of work, user and system.
+    Cpu,
+    /// Seconds by the clock for each unit: where another process does the work.
+    Wall,
+    /// Bytes held for each unit when the work is done, beyond what was held before it.
+    Memory,
+    /// The most bytes ever held, for each unit.
+    Peak,
+    /// A quantile of latencies, in seconds: of which ones, and which.
+    Latency(&'static str, f64),
+    /// Something counted, for each unit.
+    Count(&'static str),
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Figure::Cpu => f.write_str("CPU"),
+            Figure::Wall => f.write_str("time"),
+            Figure::Memory => f.write_str("memory"),
+            Figure::Peak => f.write_str("peak memory"),
+            Figure::Latency(of, at) => write!(f, "p{} {of}", at * 100.0),
+            Figure::Count(what) => f.write_str(what),
+        }
+    }
+}
+
+/// A program's figure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Of {
+    pub program: String,
+    pub figure: Figure,
+}
+
+impl Of {
+    pub fn new(program: impl Into<String>, figure: Figure) -> Self {
+        Of {
+            program: program.into(),
+            figure,
+        }
+    }
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.figure, self.program)
+    }
+}
+
+/// What ours is compared with. All that is named must have run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Beside {
+    /// The cheapest of these.
+    Best(Vec<Of>),
+    /// These together.
+    Sum(Vec<Of>),
+    /// Nothing: the figure itself is promised.
+    Nothing,
+}
+
 /// What a ratio must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
     /// The others' cost over ours: at least this.
     TimesCheaper(f64),
-    /// Our cost over the others': at most this.
+    /// Our cost over the others': at most this. Beside nothing: our figure, in its unit.
     TimesTheCost(f64),
+    /// Our cost is not above the others' by more than the noise bar.
+    NoWorse,
 }
 
-/// What a bench promises of us beside others.
+/// What a bench promises of us.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Of which of the others the cheapest counts.
-    pub beside: Vec<String>,
-    /// What is promised.
+    pub ours: Of,
+    pub beside: Beside,
     pub bound: Bound,
 }
 
+/// Which way a ratio is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    Higher,
+    Lower,
+}
+
 /// How a target went.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// In words.
     pub name: String,
-    /// Measured; `None` when none of the others ran.
+    /// Measured; `None` when one of the others did not run.
     pub ratio: Option<f64>,
     /// Promised.
     pub target: f64,
+    pub better: Better,
     /// Whether it holds; `None` when that is unknown.
     pub met: Option<bool>,
+    /// Of the comparison: a ratio that moves by less than this has not moved.
+    pub noise: Option<f64>,
 }
 
 impl Target {
-    /// `cost` gives a program's median cost, if it ran. All of the others must have run.
-    pub fn judge(&self, name: String, ours: &str, cost: impl Fn(&str) -> Option<f64>) -> Judged {
-        let others: Option<Vec<f64>> = self.beside.iter().map(|other| cost(other)).collect();
-        let best = others.and_then(|others| others.into_iter().reduce(f64::min));
-        let costs = best.zip(cost(ours));
-        let (target, ratio) = match self.bound {
-            Bound::TimesCheaper(target) => (target, costs.map(|(best, ours)| best / ours)),
-            Bound::TimesTheCost(target) => (target, costs.map(|(best, ours)| ours / best)),
+    /// Of our only program, beside the cheapest of these in the same figure.
+    pub fn beside(
+        ours: impl Into<String>,
+        others: impl IntoIterator<Item = impl Into<String>>,
+        figure: Figure,
+        bound: Bound,
+    ) -> Self {
+        let others = others.into_iter().map(|other| Of::new(other, figure));
+        Target {
+            ours: Of::new(ours, figure),
+            beside: Beside::Best(others.collect()),
+            bound,
+        }
+    }
+
+    /// `figure` gives a program's figure, if it ran and has it.
+    pub fn judge(
+        &self,
+        case: &str,
+        noise: Option<f64>,
+        figure: impl Fn(&Of) -> Option<f64>,
+    ) -> Judged {
+        let all = |others: &[Of]| others.iter().map(&figure).collect::<Option<Vec<f64>>>();
+        let beside = match &self.beside {
+            Beside::Best(others) => all(others).and_then(|f| f.into_iter().reduce(f64::min)),
+            Beside::Sum(others) => all(others).map(|figures| figures.into_iter().sum()),
+            Beside::Nothing => Some(1.0),
         };
+        let figures = beside.zip(figure(&self.ours));
+        let ratio = figures.map(|(beside, ours)| match self.bound {
+            Bound::TimesCheaper(_) => beside / ours,
+            Bound::TimesTheCost(_) | Bound::NoWorse => ours / beside,
+        });
         let ratio = ratio.filter(|ratio| ratio.is_finite());
-        let met = ratio.map(|ratio| match self.bound {
-            Bound::TimesCheaper(target) => ratio >= target,
-            Bound::TimesTheCost(target) => ratio <= target,
+        let (target, better) = match self.bound {
+            Bound::TimesCheaper(target) => (target, Better::Higher),
+            Bound::TimesTheCost(target) => (target, Better::Lower),
+            Bound::NoWorse => (1.0 + noise.unwrap_or(0.0), Better::Lower),
+        };
+        let met = ratio.map(|ratio| match better {
+            Better::Higher => ratio >= target,
+            Better::Lower => ratio <= target,
         });
         Judged {
-            name,
+            name: format!("{case}: {}", self.in_words()),
             ratio,
             target,
+            better,
             met,
+            noise,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let list = |others: &[Of], by: &str| {
+            let words: Vec<String> = others.iter().map(Of::to_string).collect();
+            words.join(by)
+        };
+        let beside = match &self.beside {
+            Beside::Best(others) if others.len() == 1 => list(others, ""),
+            Beside::Best(others) => format!("the best of ({})", list(others, ", ")),
+            Beside::Sum(others) => list(others, " + "),
+            Beside::Nothing => return self.alone(),
+        };
+        match self.bound {
+            Bound::TimesCheaper(times) => format!("{beside} at least {times} times {}", self.ours),
+            Bound::TimesTheCost(times) => format!("{} at most {times} times {beside}", self.ours),
+            Bound::NoWorse => format!("{} no worse than {beside}", self.ours),
+        }
+    }
+
+    fn alone(&self) -> String {
+        match self.bound {
+            Bound::TimesCheaper(least) => format!("1 / ({}) at least {least}", self.ours),
+            Bound::TimesTheCost(most) => format!("{} at most {most}", self.ours),
+            Bound::NoWorse => self.ours.to_string(),
         }
     }
 }
@@ -111,46 +245,72 @@ mod tests {
         assert!(!differs(1.0, 0.0));
     }
 
-    fn judged(bound: Bound, beside: &[&str], costs: &[(&str, f64)]) -> (Option<f64>, Option<bool>) {
-        let target = Target {
-            beside: beside.iter().map(|name| (*name).to_owned()).collect(),
-            bound,
-        };
-        let cost = |name: &str| {
-            let found = costs.iter().find(|(known, _)| *known == name);
+    const COSTS: [(&str, f64); 3] = [("ours", 2.0), ("peer", 8.0), ("floor", 1.0)];
+
+    fn judged(target: &Target, noise: Option<f64>) -> Judged {
+        target.judge("case", noise, |of| {
+            let found = COSTS.iter().find(|(known, _)| *known == of.program);
             found.map(|(_, cost)| *cost)
-        };
-        let judged = target.judge(String::new(), "ours", cost);
+        })
+    }
+
+    fn beside(bound: Bound, others: &[&str]) -> (Option<f64>, Option<bool>) {
+        let target = Target::beside("ours", others.iter().copied(), Figure::Cpu, bound);
+        let judged = judged(&target, Some(0.5));
         (judged.ratio, judged.met)
     }
 
     #[test]
     fn targets_are_met_missed_or_unknown() {
-        let costs = [("ours", 2.0), ("peer", 8.0), ("floor", 1.0)];
-        let cheaper = |times| judged(Bound::TimesCheaper(times), &["peer"], &costs);
+        let cheaper = |times| beside(Bound::TimesCheaper(times), &["peer"]);
         assert_eq!(cheaper(4.0), (Some(4.0), Some(true)));
         assert_eq!(cheaper(4.1), (Some(4.0), Some(false)));
-        let at_most = |times| judged(Bound::TimesTheCost(times), &["floor"], &costs);
+        let at_most = |times| beside(Bound::TimesTheCost(times), &["floor"]);
         assert_eq!(at_most(2.0), (Some(2.0), Some(true)));
         assert_eq!(at_most(1.9), (Some(2.0), Some(false)));
-        let absent = judged(Bound::TimesCheaper(4.0), &["absent"], &costs);
-        assert_eq!(absent, (None, None));
-        let no_ours = judged(Bound::TimesCheaper(4.0), &["peer"], &costs[1..]);
-        assert_eq!(no_ours, (None, None));
-        let nothing = judged(
-            Bound::TimesCheaper(4.0),
-            &["peer"],
-            &[("ours", 0.0), ("peer", 0.0)],
-        );
-        assert_eq!(nothing, (None, None));
+        assert_eq!(beside(Bound::TimesCheaper(4.0), &["absent"]), (None, None));
+        // The best of the others counts, and all of them must have run.
+        let best = beside(Bound::TimesTheCost(1.2), &["peer", "floor"]);
+        assert_eq!(best, (Some(2.0), Some(false)));
+        let partly = beside(Bound::TimesTheCost(9.0), &["peer", "absent"]);
+        assert_eq!(partly, (None, None));
     }
 
     #[test]
-    fn the_best_of_several_counts_and_all_must_have_run() {
-        let costs = [("ours", 2.0), ("two", 8.0), ("four", 4.0)];
-        let bound = Bound::TimesTheCost(1.2);
-        let best = judged(bound, &["two", "four"], &costs);
-        assert_eq!(best, (Some(0.5), Some(true)));
-        assert_eq!(judged(bound, &["two", "eight"], &costs), (None, None));
+    fn no_worse_means_within_the_noise() {
+        assert_eq!(
+            beside(Bound::NoWorse, &["floor"]),
+            (Some(2.0), Some(false)),
+            "twice is more than 50 % above"
+        );
+        let target = Target::beside("ours", ["floor"], Figure::Cpu, Bound::NoWorse);
+        let judged = judged(&target, Some(1.0));
+        assert_eq!((judged.target, judged.met), (2.0, Some(true)));
+    }
+
+    #[test]
+    fn sums_and_bare_figures() {
+        let sum = Target {
+            ours: Of::new("ours", Figure::Wall),
+            beside: Beside::Sum(vec![
+                Of::new("peer", Figure::Wall),
+                Of::new("floor", Figure::Cpu),
+            ]),
+            bound: Bound::TimesTheCost(1.5),
+        };
+        let first = judged(&sum, None);
+        assert_eq!(first.ratio, Some(2.0 / 9.0));
+        assert_eq!(
+            first.name,
+            "case: time of ours at most 1.5 times time of peer + CPU of floor"
+        );
+        let alone = Target {
+            beside: Beside::Nothing,
+            ours: Of::new("ours", Figure::Count("head CAS")),
+            ..sum
+        };
+        let alone = judged(&alone, None);
+        assert_eq!((alone.ratio, alone.met), (Some(2.0), Some(false)));
+        assert_eq!(alone.name, "case: head CAS of ours at most 1.5");
     }
 }

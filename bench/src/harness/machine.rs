@@ -2,23 +2,34 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-/// The machine, in its own words.
-pub fn describe() -> Value {
-    let field = |file: &str, name: &str| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':'))
-            .map(|(_, value)| value.trim().to_owned())
-    };
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    json!({
-        "processors": std::thread::available_parallelism().map_or(0, usize::from),
-        "processor": field("/proc/cpuinfo", "model name"),
-        "memory": field("/proc/meminfo", "MemTotal"),
-        "kernel": kernel.trim(),
-    })
+/// A machine, in its own words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub processors: usize,
+    pub processor: Option<String>,
+    pub memory: Option<String>,
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let line = text.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_once(':'))
+                .map(|(_, value)| value.trim().to_owned())
+        };
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Machine {
+            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            processor: field("/proc/cpuinfo", "model name"),
+            memory: field("/proc/meminfo", "MemTotal"),
+            kernel: kernel.trim().to_owned(),
+        }
+    }
 }
 
 /// Load averages of the last 1, 5 and 15 minutes.

@@ -1,15 +1,19 @@
-//! What a stretch of this process costs.
+//! What a stretch of a process costs: of this one, or of another.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use procfs::WithCurrentSystemInfo as _;
+use procfs::process::{ClearRefs, Process};
 use serde::{Deserialize, Serialize};
 
+use super::latencies::Latencies;
+
 /// One run of a program under test: what it did, and what that cost its process.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
     /// Units of work done.
     pub units: u64,
@@ -21,8 +25,14 @@ pub struct Run {
     pub wall_seconds: f64,
     /// The most memory that the process ever held.
     pub memory_peak_bytes: u64,
+    /// Held at the end beyond what was held at the beginning, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// What it counted, to be compared with what must be there.
     pub counts: BTreeMap<String, u64>,
+    /// What was waited for, and how long.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub latencies: BTreeMap<String, Latencies>,
 }
 
 impl Run {
@@ -30,9 +40,22 @@ impl Run {
     pub fn cpu_seconds(&self) -> f64 {
         self.user_seconds + self.system_seconds
     }
+
+    /// With more counted.
+    pub fn with_counts(mut self, counts: &[(&str, u64)]) -> Self {
+        let named = |(name, count): &(&str, u64)| ((*name).to_owned(), *count);
+        self.counts.extend(counts.iter().map(named));
+        self
+    }
+
+    /// With latencies of some kind.
+    pub fn with_latencies(mut self, of: &str, latencies: Latencies) -> Self {
+        self.latencies.insert(of.to_owned(), latencies);
+        self
+    }
 }
 
-/// Runs from its making to [`Meter::stop`].
+/// Of this process. Runs from its making to [`Meter::stop`].
 #[derive(Debug)]
 pub struct Meter {
     begun: Instant,
@@ -50,7 +73,6 @@ impl Meter {
     pub fn stop(self, units: u64, counts: &[(&str, u64)]) -> Result<Run> {
         let wall = self.begun.elapsed();
         let after = getrusage(UsageWho::RUSAGE_SELF)?;
-        let named = |(name, count): &(&str, u64)| ((*name).to_owned(), *count);
         Ok(Run {
             units,
             user_seconds: (time(after.user_time()) - time(self.before.user_time())).as_secs_f64(),
@@ -59,12 +81,109 @@ impl Meter {
             wall_seconds: wall.as_secs_f64(),
             // Linux says kibibytes.
             memory_peak_bytes: after.max_rss().unsigned_abs() << 10,
-            counts: counts.iter().map(named).collect(),
-        })
+            ..Run::default()
+        }
+        .with_counts(counts))
     }
 }
 
 fn time(value: TimeVal) -> Duration {
     let micros = value.tv_usec().unsigned_abs();
     Duration::from_secs(value.tv_sec().unsigned_abs()) + Duration::from_micros(micros)
+}
+
+/// Of another process, as the kernel has it: CPU in steps of 10 ms, so a stretch should last a second.
+#[derive(Debug)]
+pub struct Watch {
+    pid: u32,
+    begun: Instant,
+    before: Moment,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    user_seconds: f64,
+    system_seconds: f64,
+    resident_bytes: u64,
+    peak_bytes: u64,
+}
+
+impl Watch {
+    /// The peak begins anew, too.
+    pub fn start(pid: u32) -> Result<Self> {
+        let process = process(pid)?;
+        process
+            .clear_refs(ClearRefs::PeakRSS)
+            .with_context(|| format!("of the process {pid}"))?;
+        Ok(Watch {
+            pid,
+            before: Moment::of(&process)?,
+            begun: Instant::now(),
+        })
+    }
+
+    pub fn stop(self, units: u64, counts: &[(&str, u64)]) -> Result<Run> {
+        let wall = self.begun.elapsed();
+        let after = Moment::of(&process(self.pid)?)?;
+        let held = after
+            .resident_bytes
+            .saturating_sub(self.before.resident_bytes);
+        Ok(Run {
+            units,
+            user_seconds: after.user_seconds - self.before.user_seconds,
+            system_seconds: after.system_seconds - self.before.system_seconds,
+            wall_seconds: wall.as_secs_f64(),
+            memory_peak_bytes: after.peak_bytes,
+            memory_bytes: Some(held),
+            ..Run::default()
+        }
+        .with_counts(counts))
+    }
+}
+
+/// What a process holds in memory now.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    Ok(Moment::of(&process(pid)?)?.resident_bytes)
+}
+
+fn process(pid: u32) -> Result<Process> {
+    Process::new(i32::try_from(pid)?).with_context(|| format!("the process {pid}"))
+}
+
+impl Moment {
+    fn of(process: &Process) -> Result<Self> {
+        let stat = process.stat()?;
+        let status = process.status()?;
+        let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
+        // The kernel's kibibytes.
+        Ok(Moment {
+            user_seconds: seconds(stat.utime),
+            system_seconds: seconds(stat.stime),
+            resident_bytes: stat.rss_bytes().get(),
+            peak_bytes: status.vmhwm.unwrap_or_default() << 10,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_process_is_watched_as_this_one_is_metered() {
+        let watch = Watch::start(std::process::id()).expect("this process is there");
+        let meter = Meter::start().expect("this process is there");
+        let held: Vec<u64> = (0..4_000_000).collect();
+        let mut sum = 0_u64;
+        while meter.begun.elapsed() < Duration::from_millis(300) {
+            sum = held.iter().fold(sum, |sum, n| sum.wrapping_add(*n));
+        }
+        let metered = meter.stop(1, &[("n", 1)]).expect("it can be measured");
+        let watched = watch.stop(1, &[("n", 1)]).expect("it can be measured");
+        let apart = (metered.cpu_seconds() - watched.cpu_seconds()).abs();
+        assert!(apart <= 0.031, "{metered:?} {watched:?}, sum {sum}");
+        let bytes = watched.memory_bytes.expect("it is measured");
+        assert!(bytes > 30_000_000, "{bytes} of {} are held", held.len() * 8);
+        assert_eq!(watched.counts, metered.counts);
+    }
 }

@@ -1,45 +1,110 @@
 //! What was measured, on the terminal and in `result.json`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::figures::differs;
-use super::{Figure, Judged, Measured, Outcome, Role, Run, machine};
+use super::machine::{self, Machine};
+use super::table::{in_a_line, table};
+use super::{Case, Judged, Measuring, Outcome};
+
+/// The name of the file in a bench's folder.
+const FILE: &str = "result.json";
+
+/// One bench, measured: what is in its `result.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BenchResult {
+    pub bench: String,
+    pub command: String,
+    pub at: Timestamp,
+    pub took_seconds: f64,
+    pub versions: Value,
+    pub settings: Value,
+    /// The process under test had a processor of its own.
+    pub pinned: bool,
+    /// Small and short: its figures say nothing.
+    pub smoke: bool,
+    pub machine: Machine,
+    /// Averages of the last 1, 5 and 15 minutes.
+    pub load_before: Vec<f64>,
+    pub load_after: Vec<f64>,
+    pub cases: Vec<Outcome>,
+    pub targets: Vec<Judged>,
+}
+
+impl BenchResult {
+    /// All that are in a folder, in the order of their names.
+    pub fn all_of(dir: &Path) -> Result<Vec<Self>> {
+        let entries =
+            fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry?.path().join(FILE);
+            if path.is_file() {
+                found.push(Self::of(&path)?);
+            }
+        }
+        found.sort_by(|a: &BenchResult, b| a.bench.cmp(&b.bench));
+        Ok(found)
+    }
+
+    fn of(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is no result of a bench of this version", path.display()))
+    }
+}
 
 /// The report of one bench.
 #[derive(Debug)]
-pub struct Report {
-    bench: &'static str,
+pub struct Report<'a> {
+    measuring: &'a Measuring,
     dir: PathBuf,
-    versions: Value,
-    settings: Value,
-    load_before: Vec<f64>,
-    cases: Vec<Value>,
-    targets: Vec<Judged>,
+    begun: Instant,
+    /// Of those that are still to come.
+    cases_left: u32,
+    result: BenchResult,
 }
 
-impl Report {
-    /// Begins now. `out` gets a folder with the bench's name.
+impl<'a> Report<'a> {
+    /// Begins now; `cases` comparisons will be made. The folder of results gets one with the bench's name.
     pub fn begin(
-        bench: &'static str,
-        out: &Path,
+        bench: &str,
+        measuring: &'a Measuring,
+        cases: usize,
         versions: Value,
         settings: Value,
     ) -> Result<Self> {
-        let dir = out.join(bench);
+        let dir = measuring.out.join(bench);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         Ok(Report {
-            bench,
+            measuring,
             dir,
-            versions,
-            settings,
-            load_before: machine::load(),
-            cases: Vec::new(),
-            targets: Vec::new(),
+            begun: Instant::now(),
+            cases_left: u32::try_from(cases)?,
+            result: BenchResult {
+                bench: bench.to_owned(),
+                command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+                at: Timestamp::now(),
+                took_seconds: 0.0,
+                versions,
+                settings,
+                pinned: measuring.pin,
+                smoke: measuring.smoke,
+                machine: Machine::this(),
+                load_before: machine::load(),
+                load_after: Vec::new(),
+                cases: Vec::new(),
+                targets: Vec::new(),
+            },
         })
     }
 
@@ -53,165 +118,90 @@ impl Report {
         }
     }
 
-    /// Prints a case and keeps it.
-    pub fn add(&mut self, outcome: Outcome) {
+    /// Makes a comparison, prints it and keeps it.
+    pub fn measure(&mut self, case: Case<'_>) -> Result<()> {
+        let now = Instant::now();
+        let left = self.measuring.budget.map(|budget| {
+            let left = budget.saturating_sub(now - self.begun);
+            now + left / self.cases_left.max(1)
+        });
+        self.cases_left = self.cases_left.saturating_sub(1);
+        let rounds = self.measuring.rounds();
+        let (outcome, mut judged) = case.measure(rounds, left, &mut Self::say)?;
         Self::say("");
         print!("{}", table(&outcome));
-        self.cases.push(raw(&outcome));
-        self.targets.extend(outcome.targets);
-    }
-
-    /// Keeps what has another form.
-    pub fn add_raw(&mut self, case: Value, targets: Vec<Judged>) {
-        for target in &targets {
+        if self.measuring.smoke {
+            for target in &mut judged {
+                target.met = None;
+            }
+        }
+        for target in &judged {
             println!("  {}", in_a_line(target));
         }
-        self.cases.push(case);
-        self.targets.extend(targets);
+        self.write_logs(&outcome)?;
+        self.result.cases.push(outcome);
+        self.result.targets.extend(judged);
+        Ok(())
+    }
+
+    /// Each kind of latency of each program gets a log that the tools of HdrHistogram read.
+    fn write_logs(&self, outcome: &Outcome) -> Result<()> {
+        for program in &outcome.programs {
+            let Some(first) = program.runs.first() else {
+                continue;
+            };
+            for of in first.latencies.keys() {
+                let name = format!("{} {} {of}", outcome.name, program.name);
+                let path = self.dir.join(format!("{}.hlog", file_name(&name)));
+                let mut file = File::create(&path)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                let mut serializer = V2DeflateSerializer::new();
+                let mut log = IntervalLogWriterBuilder::new()
+                    .add_comment(&name)
+                    .begin_log_with(&mut file, &mut serializer)?;
+                for run in &program.runs {
+                    let Some(latencies) = run.latencies.get(of) else {
+                        continue;
+                    };
+                    let took = std::time::Duration::from_secs_f64(run.wall_seconds);
+                    log.write_histogram(
+                        latencies.histogram(),
+                        std::time::Duration::ZERO,
+                        took,
+                        Tag::new("run"),
+                    )
+                    .map_err(|error| anyhow::anyhow!("{error:?}"))
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes everything down; where.
-    pub fn end(self) -> Result<PathBuf> {
-        let path = self.dir.join("result.json");
-        let result = json!({
-            "bench": self.bench,
-            "command": std::env::args().collect::<Vec<_>>().join(" "),
-            "versions": self.versions,
-            "settings": self.settings,
-            "machine": machine::describe(),
-            "load_before": self.load_before,
-            "load_after": machine::load(),
-            "cases": self.cases,
-            "targets": self.targets,
-        });
-        fs::write(&path, serde_json::to_vec_pretty(&result)?)
+    pub fn end(mut self) -> Result<PathBuf> {
+        let path = self.dir.join(FILE);
+        self.result.load_after = machine::load();
+        self.result.took_seconds = self.begun.elapsed().as_secs_f64();
+        fs::write(&path, serde_json::to_vec_pretty(&self.result)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         let load = |load: &[f64]| load.first().copied().unwrap_or_default();
         println!(
             "\nload {:.2} before, {:.2} after; raw figures in {}",
-            load(&self.load_before),
-            load(&machine::load()),
+            load(&self.result.load_before),
+            load(&self.result.load_after),
             path.display()
         );
         Ok(path)
     }
 }
 
-fn in_a_line(target: &Judged) -> String {
-    let ratio = target
-        .ratio
-        .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-    let met = match target.met {
-        Some(true) => "met",
-        Some(false) => "MISSED",
-        None => "unknown",
-    };
-    format!("target {met:<8}{ratio:>7}  {}", target.name)
-}
-
-fn table(outcome: &Outcome) -> String {
-    let unit = outcome.unit;
-    let mut text = format!("\n{}\n", outcome.name);
-    text.push_str(&format!(
-        "  {:<34}{:>12}{:>9}{:>9}{:>14}{:>12}{:>9}  beside ours\n",
-        "",
-        format!("CPU us/{unit}"),
-        "user",
-        "system",
-        format!("{unit}s/CPU-s"),
-        format!("{unit}s/s"),
-        "MB peak",
-    ));
-    let ours = outcome
-        .programs
-        .iter()
-        .find(|program| program.role == Role::Ours);
-    let ours = ours.and_then(|program| program.cost(outcome.figure));
-    for program in &outcome.programs {
-        text.push_str(&line(program, outcome, ours));
-    }
-    if let Some(noise) = outcome.noise {
-        text.push_str(&format!(
-            "  noise bar: {:.0} % between the runs of the floor; figures are medians{}\n",
-            noise * 100.0,
-            match outcome.figure {
-                Figure::Cpu => "",
-                Figure::Wall => ", compared by the clock",
-            }
-        ));
-    }
-    for target in &outcome.targets {
-        text.push_str(&format!("  {}\n", in_a_line(target)));
-    }
-    text
-}
-
-fn line(program: &Measured, outcome: &Outcome, ours: Option<f64>) -> String {
-    if let Err(reason) = &program.runs {
-        return format!("  {:<34}NOT RUN: {reason}\n", program.name);
-    }
-    let of = |figure: fn(&Run) -> f64| program.per_unit(figure).unwrap_or(f64::NAN);
-    let memory = |run: &Run| run.memory_peak_bytes as f64 * run.units as f64 / 1e6;
-    let ratio = program
-        .cost(outcome.figure)
-        .zip(ours)
-        .map(|(cost, ours)| cost / ours);
-    let beside = match (program.role, ratio) {
-        (Role::Ours, _) | (_, None) => String::new(),
-        (_, Some(ratio)) if !differs(ratio, outcome.noise.unwrap_or(0.0)) => {
-            format!("no difference ({ratio:.2})")
-        }
-        (_, Some(ratio)) => format!("{ratio:.2}"),
-    };
-    format!(
-        "  {:<34}{:>12.3}{:>9.3}{:>9.3}{:>14}{:>12}{:>9.0}  {beside}\n",
-        program.name,
-        of(Run::cpu_seconds) * 1e6,
-        of(|run| run.user_seconds) * 1e6,
-        of(|run| run.system_seconds) * 1e6,
-        thousands(1.0 / of(Run::cpu_seconds)),
-        thousands(1.0 / of(|run| run.wall_seconds)),
-        of(memory),
-    )
-}
-
-fn thousands(number: f64) -> String {
-    if number >= 1e6 {
-        format!("{:.2} M", number / 1e6)
-    } else {
-        format!("{:.0} k", number / 1e3)
-    }
-}
-
-fn raw(outcome: &Outcome) -> Value {
-    let ours = outcome
-        .programs
-        .iter()
-        .find(|program| program.role == Role::Ours);
-    let ours = ours.and_then(|program| program.cost(outcome.figure));
-    let programs: Vec<Value> = outcome
-        .programs
-        .iter()
-        .map(|program| {
-            json!({
-                "name": program.name,
-                "role": format!("{:?}", program.role).to_lowercase(),
-                "not_run": program.runs.as_ref().err(),
-                "cpu_seconds_per_unit": program.per_unit(Run::cpu_seconds),
-                "user_seconds_per_unit": program.per_unit(|run| run.user_seconds),
-                "system_seconds_per_unit": program.per_unit(|run| run.system_seconds),
-                "wall_seconds_per_unit": program.per_unit(|run| run.wall_seconds),
-                "cost_beside_ours": program.cost(outcome.figure).zip(ours).map(|(cost, ours)| cost / ours),
-                "runs": program.runs.as_ref().ok(),
-            })
-        })
+/// Letters, digits and dashes.
+fn file_name(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
         .collect();
-    json!({
-        "name": outcome.name,
-        "unit": outcome.unit,
-        "compared_by": match outcome.figure { Figure::Cpu => "cpu", Figure::Wall => "wall" },
-        "noise_bar": outcome.noise,
-        "facts": outcome.facts,
-        "programs": programs,
-    })
+    words.join("-")
 }

@@ -5,7 +5,6 @@
 mod pass;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use onair_xtask::servers::{Flavor, Options, Server};
@@ -13,8 +12,8 @@ use serde_json::json;
 
 pub use self::pass::{Pass, Reading};
 use crate::harness::child::Job;
-use crate::harness::{Bound, Case, Figure, Program, Report, Role, Target};
-use crate::table;
+use crate::harness::{Bound, Case, Figure, Measuring, Program, Report, Role, Target};
+use crate::table::{self, Live};
 
 const SETTINGS: [&str; 4] = [
     "--innodb-buffer-pool-size=1G",
@@ -36,12 +35,8 @@ pub struct ScanArgs {
     /// Connections of our scan
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     parallel: u32,
-    /// Rounds of floor, peers, ours, peers, ours, floor
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Gets the results
-    #[arg(long, value_name = "DIR", default_value = "bench-results")]
-    out: PathBuf,
+    #[command(flatten)]
+    measuring: Measuring,
 }
 
 /// Measures.
@@ -52,21 +47,24 @@ pub fn run(args: &ScanArgs) -> Result<()> {
     };
     let server = Server::start_own(Flavor::Mysql97, options)?;
     let url = table::account(&server)?;
+    let measuring = &args.measuring;
+    let rows = measuring.size(args.rows, 20_000);
     let mut report = Report::begin(
         "scan",
-        &args.out,
+        measuring,
+        2,
         json!({
             "onair": env!("CARGO_PKG_VERSION"),
             "mysql": table::version(&server)?,
             "mysql_async": "0.37",
         }),
         json!({
-            "rows": args.rows, "live_one_in": args.live_one_in, "parallel": args.parallel,
-            "rounds": args.rounds, "server": SETTINGS,
+            "rows": rows, "live_one_in": args.live_one_in, "parallel": args.parallel,
+            "server": SETTINGS,
         }),
     )?;
     Report::say("filling the table");
-    create(&server, args)?;
+    create(&server, rows, args.live_one_in)?;
     for index in [Index::None, Index::Filtered] {
         if index == Index::Filtered {
             Report::say("making the index");
@@ -75,8 +73,7 @@ pub fn run(args: &ScanArgs) -> Result<()> {
                  ANALYZE TABLE live.room;",
             )?;
         }
-        let case = case(&url, args, index);
-        report.add(case.measure(args.rounds, &mut Report::say)?);
+        report.measure(case(&url, (rows, args), index))?;
     }
     report.end()?;
     Ok(())
@@ -88,29 +85,8 @@ enum Index {
     Filtered,
 }
 
-fn create(server: &Server, args: &ScanArgs) -> Result<()> {
-    let ScanArgs {
-        rows, live_one_in, ..
-    } = args;
-    server.sql(&format!(
-        "SET sql_log_bin = 0;
-         CREATE DATABASE live;
-         CREATE TABLE live.room (
-           uid         BIGINT UNSIGNED NOT NULL,
-           id          BIGINT UNSIGNED NOT NULL PRIMARY KEY,
-           area_id     INT NOT NULL,
-           title       VARCHAR(120) CHARACTER SET utf8mb4 NOT NULL,
-           live_status TINYINT NOT NULL,
-           live_time   DATETIME(6) NULL
-         );
-         SET SESSION cte_max_recursion_depth = {rows};
-         INSERT INTO live.room (uid, id, area_id, title, live_status, live_time)
-         WITH RECURSIVE room (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM room WHERE n < {rows})
-         SELECT 1000000 + n * 7, n, n % 40, CONCAT('Late night jazz and tea, ', LPAD(n, 7, '0')),
-                n % {live_one_in} = 0, '2026-11-22 10:00:00.123456'
-         FROM room;
-         ANALYZE TABLE live.room;"
-    ))?;
+fn create(server: &Server, rows: u64, live_one_in: u64) -> Result<()> {
+    table::create(server, rows, Live::OneIn(live_one_in), 6)?;
     // Into the server's memory; and it must be what it is said to be.
     let live = server.sql("SELECT COUNT(*) FROM live.room WHERE live_status = 1 AND uid > 0")?;
     ensure!(
@@ -121,15 +97,15 @@ fn create(server: &Server, args: &ScanArgs) -> Result<()> {
     Ok(())
 }
 
-fn case<'a>(url: &'a str, args: &'a ScanArgs, index: Index) -> Case<'a> {
+fn case<'a>(url: &'a str, (rows, args): (u64, &'a ScanArgs), index: Index) -> Case<'a> {
     let program = |reading: Reading, role: Role| {
         let pass = Pass {
             reading,
             url: url.to_owned(),
-            rows: args.rows,
+            rows,
         };
         Program::new(pass.reading.name(), role, move || {
-            Job::Scan(pass.clone()).run()
+            Job::Scan(pass.clone()).run(args.measuring.placed())
         })
     };
     let bare = |parallel| Reading::Bare { parallel };
@@ -139,22 +115,22 @@ fn case<'a>(url: &'a str, args: &'a ScanArgs, index: Index) -> Case<'a> {
     let ours = Reading::Ours {
         parallel: args.parallel,
     };
-    programs.push(program(ours, Role::Ours));
+    programs.push(program(ours.clone(), Role::Ours));
     let how = match index {
         Index::None => "no index",
         Index::Filtered => "an index on (live_status, id)",
     };
-    let live = args.rows / args.live_one_in;
+    let live = rows / args.live_one_in;
+    let name = format!("scan of {rows} rows, {live} of them live, {how}");
     Case {
-        name: format!("scan of {} rows, {live} of them live, {how}", args.rows),
-        unit: "row",
-        figure: Figure::Wall,
-        programs,
         expected: BTreeMap::from([("live rows".to_owned(), live)]),
-        targets: vec![Target {
-            beside: several.iter().map(Reading::name).collect(),
-            bound: Bound::TimesTheCost(1.2),
-        }],
-        facts: json!({ "rows": args.rows, "live": live }),
+        targets: vec![Target::beside(
+            ours.name(),
+            several.iter().map(Reading::name),
+            Figure::Wall,
+            Bound::TimesTheCost(1.2),
+        )],
+        facts: json!({ "rows": rows, "live": live }),
+        ..Case::new(name, "row", Figure::Wall, programs)
     }
 }

@@ -5,33 +5,33 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Of each run, from its first intended time on: connections, caches and the stream begin there.
-pub(super) const DISCARDED: Duration = Duration::from_secs(1);
+pub const DISCARDED: Duration = Duration::from_secs(1);
 /// What the system's timers may be late by. The rest of the time is spun away.
 const SPUN: Duration = Duration::from_micros(80);
 
 /// The intended times of one run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
-    pub(super) start: Instant,
-    pub(super) rate: u32,
-    pub(super) count: u64,
+pub struct Schedule {
+    pub start: Instant,
+    pub rate: u32,
+    pub count: u64,
 }
 
 impl Schedule {
     /// After the start.
-    pub(super) fn offset(&self, number: u64) -> Duration {
+    pub fn offset(&self, number: u64) -> Duration {
         Duration::from_nanos((u128::from(number) * 1_000_000_000 / u128::from(self.rate)) as u64)
     }
 
     /// How long after its intended time it is now; `None` for one of the start, which does not count.
-    pub(super) fn latency(&self, number: u64, now: Instant) -> Option<Duration> {
+    pub fn latency(&self, number: u64, now: Instant) -> Option<Duration> {
         let offset = self.offset(number);
         let latency = now.saturating_duration_since(self.start + offset);
         (offset >= DISCARDED).then_some(latency)
     }
 
     /// Sleeps, then spins, until a transaction is due; at once when it is late. How late it is then.
-    pub(super) fn wait_for(&self, number: u64) -> Duration {
+    pub fn wait_for(&self, number: u64) -> Duration {
         let due = self.start + self.offset(number);
         let left = due.saturating_duration_since(Instant::now());
         if left > SPUN {
