@@ -1,10 +1,12 @@
 //! `onair bench NAME`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::Job;
-use crate::{decode, latency, scan};
+use crate::{compare, decode, latency, page, scan};
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -24,17 +26,28 @@ enum Name {
     Latency(latency::LatencyArgs),
     /// A pass over the live rows of a large table, beside bare SELECTs
     Scan(scan::ScanArgs),
+    /// What became better or worse between two folders of results; exit code 3 on a regression
+    Compare(compare::CompareArgs),
+    /// The page of all results in a folder
+    Report {
+        /// Folder of results
+        #[arg(default_value = "bench-results")]
+        dir: PathBuf,
+    },
     /// One run of one program, as this binary starts itself
     #[command(hide = true)]
     Program { job: String },
 }
 
-/// Measures, prints and writes down.
-pub fn run(args: &BenchArgs) -> Result<()> {
+/// Measures, prints and writes down. Whether all is well: `false` when a comparison found something worse.
+pub fn run(args: &BenchArgs) -> Result<bool> {
     match &args.name {
-        Name::Decode(args) => decode::run(args),
-        Name::Latency(args) => latency::run(args),
-        Name::Scan(args) => scan::run(args),
-        Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here(),
+        Name::Decode(args) => decode::run(args)?,
+        Name::Latency(args) => latency::run(args)?,
+        Name::Scan(args) => scan::run(args)?,
+        Name::Compare(args) => return compare::run(args),
+        Name::Report { dir } => println!("{}", page::write(dir)?.display()),
+        Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here()?,
     }
+    Ok(true)
 }

@@ -3,12 +3,14 @@
 //! of one part call that part as the product does.
 
 pub mod command;
+pub mod compare;
 pub mod decode;
 pub mod harness;
 pub mod latency;
 pub mod load;
 pub mod observer;
 pub mod oracle;
+pub mod page;
 pub mod process;
 pub mod proxy;
 pub mod scan;

@@ -99,7 +99,7 @@ pub fn account(server: &Server) -> Result<String> {
     const GRANTS: [&str; 3] = [
         "REPLICATION SLAVE ON *.*",
         "REPLICATION CLIENT ON *.*",
-        "SELECT, INSERT ON live.*",
+        "SELECT, INSERT, UPDATE ON live.*",
     ];
     server.create_user("bench", "bench", &GRANTS)?;
     Ok(server.url("bench:bench", "live"))

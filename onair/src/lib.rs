@@ -33,16 +33,17 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ONAIR_C
 /// Runs the command line; its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Two crates bring a provider each; the one of ours is chosen before anybody asks. It cannot be set twice.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Its programs bring the threads that they need, and nothing else may cost anything.
     #[cfg(feature = "bench")]
     if let Verb::Bench(args) = &cli.verb {
         return match onair_bench::command::run(args) {
-            Ok(()) => ExitCode::from(Exit::Done as u8),
+            Ok(true) => ExitCode::from(Exit::Done as u8),
+            Ok(false) => ExitCode::from(Exit::Different as u8),
             Err(error) => report(&Failure::new(Exit::Failed, format!("{error:#}"))),
         };
     }
-    // Two crates bring a provider each; the one of ours is chosen before anybody asks. It cannot be set twice.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

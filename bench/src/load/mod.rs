@@ -7,7 +7,7 @@
 mod client;
 mod schedule;
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -147,8 +147,8 @@ impl Load {
         u64::from(self.rate / 125).clamp(4, 24)
     }
 
-    /// Sends it, waits until all of it was seen, and takes it away again. `begun` and `ended` are called at its first
-    /// intended time and when the last was seen, for whoever measures meanwhile.
+    /// Sends it, waits until all of it was seen, and takes it away again. `begun` is called just before its first
+    /// intended time, for whoever measures from then on.
     pub fn run<M>(
         &self,
         server: &Server,
@@ -209,14 +209,16 @@ impl Load {
                 .collect();
             drop(ready);
             for _ in 0..=senders {
-                // Those that wait end when `go` is dropped.
-                if readies.recv_timeout(READY_LIMIT).is_err() {
+                if let Err(error) = readies.recv_timeout(READY_LIMIT) {
+                    // Those that wait end now, and say no more than that.
                     drop(go);
-                    joined(watching).context("the watcher did not get ready")?;
-                    for sender in sending {
-                        joined(sender).context("a sender did not get ready")?;
-                    }
-                    return Err(anyhow!("somebody was not ready within {READY_LIMIT:?}"));
+                    let watching = joined(watching).map(drop);
+                    let sending = sending.into_iter().map(|sender| joined(sender).map(drop));
+                    let failed = sending.chain([watching]).filter_map(Result::err);
+                    let cause = failed.into_iter().find(|error| !error.is::<RecvError>());
+                    return Err(cause
+                        .unwrap_or_else(|| error.into())
+                        .context(format!("somebody was not ready within {READY_LIMIT:?}")));
                 }
             }
             let measured = begun()?;
