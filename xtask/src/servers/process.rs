@@ -57,7 +57,7 @@ pub fn spawn(command: Command) -> Result<Child> {
 
 /// Runs `command` to its end and gives its standard output; a failure is an error with what it
 /// wrote to standard error. `what` names the step for the reader of that error.
-pub(super) fn run(command: &mut Command, what: &str) -> Result<Vec<u8>> {
+pub(crate) fn run(command: &mut Command, what: &str) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
