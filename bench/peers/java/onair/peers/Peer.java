@@ -28,21 +28,25 @@ public final class Peer {
 
     /** Does the job, and ends the process. */
     public static void main(String[] arguments, Map<String, Class<? extends Job>> jobs) {
-        int code = 0;
         try {
             if (arguments.length != 1) {
                 throw new IllegalArgumentException("one argument is meant, a job in JSON");
             }
             job(arguments[0], jobs).run();
         } catch (Exception error) {
-            System.err.println("peer: " + error);
-            for (Throwable cause = error.getCause(); cause != null; cause = cause.getCause()) {
-                System.err.println("  " + cause);
-            }
-            code = 1;
+            fail(error);
         }
         // Libraries leave threads behind.
-        System.exit(code);
+        System.exit(0);
+    }
+
+    /** Says why, and ends the process. */
+    public static void fail(Throwable error) {
+        System.err.println("peer: " + error);
+        for (Throwable cause = error.getCause(); cause != null; cause = cause.getCause()) {
+            System.err.println("  " + cause);
+        }
+        System.exit(1);
     }
 
     private static Job job(String text, Map<String, Class<? extends Job>> jobs) throws JsonProcessingException {

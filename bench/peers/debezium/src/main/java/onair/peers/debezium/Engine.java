@@ -16,6 +16,7 @@ import javax.management.InstanceNotFoundException;
 import javax.management.JMException;
 import javax.management.MBeanServer;
 import javax.management.ObjectName;
+import onair.peers.Peer;
 import org.apache.kafka.connect.source.SourceRecord;
 
 /** A running engine. */
@@ -95,7 +96,7 @@ final class Engine implements AutoCloseable {
         return done.join();
     }
 
-    /** Until it reads the binlog. */
+    /** Until it reads the binlog. Should it fail later, the process does. */
     void awaitStreaming() throws JMException, InterruptedException {
         ObjectName metrics = new ObjectName(
                 "debezium.mysql:type=connector-metrics,context=streaming,server=" + Source.NAME);
@@ -106,6 +107,10 @@ final class Engine implements AutoCloseable {
             }
             Thread.sleep(POLL_MILLIS);
         }
+        end.exceptionally(error -> {
+            Peer.fail(error);
+            return null;
+        });
     }
 
     private static boolean isConnected(ObjectName metrics) throws JMException {

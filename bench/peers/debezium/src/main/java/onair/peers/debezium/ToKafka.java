@@ -33,9 +33,8 @@ record ToKafka(
     @Override
     public void run() throws Exception {
         Properties connector = Latency.streaming(this, pollMs);
-        for (String side : List.of("key", "value")) {
-            connector.put("converter." + side + ".schemas.enable", String.valueOf(schemas));
-        }
+        // They would go to a topic of their own.
+        connector.put("include.schema.changes", "false");
         connector.put("converter.schemas.enable", String.valueOf(schemas));
         try (Producer<String, String> producer = new KafkaProducer<>(producer());
                 Engine engine = Engine.startJson(connector, into(producer))) {
