@@ -142,7 +142,10 @@ fn peers() -> Result<ExitCode> {
         eprintln!("xtask: building {peer} (the first time it is downloaded)");
         match peer.build()? {
             Outcome::Built(home) => println!("{peer:<14} built in {}", home.display()),
-            Outcome::Missing(reason) => println!("{peer:<14} NOT RUN: {reason}"),
+            Outcome::Missing(reason) => {
+                let reason: Vec<&str> = reason.lines().map(str::trim).collect();
+                println!("{peer:<14} NOT RUN: {}", reason.join(" "));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -93,6 +93,7 @@ impl Peer {
         remove_dir(&work)?;
         fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
         if let Err(error) = self.download(&work) {
+            remove_dir(&work)?;
             return Ok(Outcome::Missing(format!("{error:#}")));
         }
         self.compile(&work)?;
