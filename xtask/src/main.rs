@@ -58,9 +58,7 @@ enum Task {
     #[command(after_help = "Example: cargo xtask faults --check")]
     Faults(faults::Arguments),
     /// Build the foreign programs that the benches measure us beside: bench/peers.
-    #[command(
-        after_help = "Example: cargo xtask peers, then cargo run --release --features peers -- bench decode"
-    )]
+    #[command(after_help = "Example: cargo xtask peers")]
     Peers,
     /// Start MySQL 9.7 with a busy table of 100,000 rows and run `onair up` on it until Ctrl-C.
     #[command(
