@@ -42,7 +42,7 @@ struct Arrow {
 pub(crate) fn check() -> Result<Vec<String>> {
     let output = Command::new("cargo")
         .args(["metadata", "--no-deps", "--format-version", "1"])
-        .current_dir(crate::steps::root())
+        .current_dir(onair_xtask::cargo::repository())
         .output()
         .context("cannot start `cargo`")?;
     if !output.status.success() {

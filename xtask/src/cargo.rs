@@ -1,6 +1,18 @@
-//! Cargo started from a program that cargo started.
+//! Where cargo works, and cargo started from a program that cargo started.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Gets what is built.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
 
 /// `cargo`, without what the cargo that started this program told it about its package: build scripts (ring's is one)
 /// take another package's name for a change, and with them a good part of the tree would be built anew each time.

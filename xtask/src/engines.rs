@@ -12,9 +12,9 @@ use onair_xtask::servers::process::{self, Signal, command_bound_to_us};
 use onair_xtask::servers::{Cassandra, Flavor, Kafka, Options, Server};
 
 use crate::foreground::{Interrupts, exit_code};
-use crate::steps::root;
 use crate::up::{Arguments, cargo, password};
 use crate::workload::{self, Workload};
+use onair_xtask::cargo::repository;
 
 /// Two mergers and two servers: what one may do alone, two must do together.
 const ROLES: [(&str, &str); 5] = [
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         command
             .args(words)
             .args(["--config", "docker/onair.toml"])
-            .current_dir(root())
+            .current_dir(repository())
             .env("ONAIR_SOURCE_URL", mysql.url("onair", ""))
             .env("ONAIR_SOURCE_PASSWORD", &password)
             .env("ONAIR_LOG_KAFKA_BROKERS", kafka.brokers())
@@ -236,7 +236,5 @@ fn stop(mut roles: Vec<Role>) -> Result<()> {
 
 /// What the build made.
 fn binary() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("release/onair")
+    onair_xtask::cargo::target_dir().join("release/onair")
 }

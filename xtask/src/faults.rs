@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::steps::root;
+use onair_xtask::cargo::repository;
 
 const CATALOGUE: &str = "docs/faults.toml";
 const PAGE: &str = "docs/faults.md";
@@ -51,14 +51,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return check();
     }
-    let path = root().join(PAGE);
+    let path = repository().join(PAGE);
     std::fs::write(&path, made()?).with_context(|| path.display().to_string())
 }
 
 /// Fails when a named test is gone or the page is stale.
 pub(crate) fn check() -> Result<()> {
     let page = made()?;
-    let there = std::fs::read_to_string(root().join(PAGE)).unwrap_or_default();
+    let there = std::fs::read_to_string(repository().join(PAGE)).unwrap_or_default();
     if page != there {
         bail!("{PAGE} is stale: run `cargo xtask faults`");
     }
@@ -76,7 +76,7 @@ fn made() -> Result<String> {
 }
 
 fn read(path: &str) -> Result<String> {
-    std::fs::read_to_string(root().join(path)).with_context(|| path.to_owned())
+    std::fs::read_to_string(repository().join(path)).with_context(|| path.to_owned())
 }
 
 /// What is wrong with the catalogue, a line each.

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use onair_xtask::peers::{Outcome, Peer};
 use onair_xtask::servers::{self, Cassandra, Engine, Flavor, Kafka, Options, Server};
 
 /// The tasks of this repository.
@@ -56,6 +57,9 @@ enum Task {
     /// Write docs/faults.md: the faults of docs/faults.toml and the tests that show that they are stood.
     #[command(after_help = "Example: cargo xtask faults --check")]
     Faults(faults::Arguments),
+    /// Build the foreign programs that the benches measure us beside: bench/peers.
+    #[command(after_help = "Example: cargo xtask peers")]
+    Peers,
     /// Start MySQL 9.7 with a busy table of 100,000 rows and run `onair up` on it until Ctrl-C.
     #[command(
         after_help = "Examples:\n  cargo xtask up --rate 1000 -- --listen 127.0.0.1:7400\n  cargo xtask up --engines"
@@ -80,6 +84,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Fetch { servers } => fetch(&servers).map(|()| ExitCode::SUCCESS),
         Task::Server { server, port } => serve(server, port).map(|()| ExitCode::SUCCESS),
         Task::Faults(arguments) => faults::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Peers => peers(),
         Task::Up(arguments) => up::run(&arguments),
     }
 }
@@ -127,6 +132,21 @@ fn fetch(servers: &[Which]) -> Result<()> {
         println!("{name:<14} {}", home.display());
     }
     Ok(())
+}
+
+/// A line each. What cannot be built here is said and is no failure.
+fn peers() -> Result<ExitCode> {
+    for peer in Peer::ALL {
+        eprintln!("xtask: building {peer} (the first time it is downloaded)");
+        match peer.build()? {
+            Outcome::Built(home) => println!("{peer:<14} built in {}", home.display()),
+            Outcome::Missing(reason) => {
+                let reason: Vec<&str> = reason.lines().map(str::trim).collect();
+                println!("{peer:<14} NOT RUN: {}", reason.join(" "));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn serve(which: Which, port: Option<u16>) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::steps::root;
+use onair_xtask::cargo::repository;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -229,7 +229,7 @@ impl Guard {
         let cargo = || {
             let mut command = onair_xtask::cargo::command();
             command
-                .current_dir(root())
+                .current_dir(repository())
                 .args(["test", "--quiet", "--package", self.package])
                 .args(["--features", features, "--test", "main"]);
             command

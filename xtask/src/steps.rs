@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use onair_xtask::cargo::repository;
 use onair_xtask::servers::{self, Engine, Flavor};
 
 use crate::arrows;
@@ -325,19 +326,13 @@ fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
 fn shown(command: &mut Command, what: &str) -> Outcome {
     println!("{what}");
     let status = command
-        .current_dir(root())
+        .current_dir(repository())
         .status()
         .with_context(|| format!("cannot start `{what}`"))?;
     if !status.success() {
         bail!("`{what}` failed ({status})");
     }
     Ok(Vec::new())
-}
-
-/// The repository.
-pub(crate) fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
 }
 
 #[cfg(test)]

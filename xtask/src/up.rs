@@ -11,8 +11,8 @@ use onair_xtask::servers::{Flavor, Options, Server};
 
 use crate::engines;
 use crate::foreground::{Interrupts, exit_code};
-use crate::steps::root;
 use crate::workload::{self, Workload};
+use onair_xtask::cargo::repository;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = command_bound_to_us("cargo");
     onair_xtask::cargo::clean(&mut command);
-    command.args(arguments).current_dir(root());
+    command.args(arguments).current_dir(repository());
     command
 }
 

@@ -24,8 +24,8 @@ mod kafka;
 mod mariadb;
 mod mysql;
 mod own;
-mod packages;
-mod place;
+pub(crate) mod packages;
+pub(crate) mod place;
 pub mod process;
 mod server;
 

@@ -12,7 +12,7 @@ use super::flag;
 use super::process::run;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const MAVEN_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+pub(crate) const MAVEN_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
 /// Downloads `packages` of a Debian `suite` with all that they depend on, and unpacks them into
 /// `work/root`. The `.deb` files stay in `work/archives`: the suite may move on.
@@ -234,7 +234,7 @@ pub(super) fn unpack_maven(to: &Path, artifact: &str) -> Result<()> {
 }
 
 /// Copies the dependencies that `project`'s pom.xml names, and theirs, into `to`.
-pub(super) fn copy_maven(project: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_maven(project: &Path, to: &Path) -> Result<()> {
     let mut command = Command::new("mvn");
     command
         .args(["-q", "-B", &format!("{MAVEN_PLUGIN}:copy-dependencies")])
@@ -252,7 +252,7 @@ pub(super) fn unpack_tar(archive: &Path, to: &Path) -> Result<()> {
     run(&mut command, &format!("unpacking {}", archive.display())).map(drop)
 }
 
-pub(super) fn on_path(program: &str, why: &str) -> Result<()> {
+pub(crate) fn on_path(program: &str, why: &str) -> Result<()> {
     let found = Command::new(program).arg("--version").output();
     match found {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

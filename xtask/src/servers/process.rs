@@ -57,7 +57,7 @@ pub fn spawn(command: Command) -> Result<Child> {
 
 /// Runs `command` to its end and gives its standard output; a failure is an error with what it
 /// wrote to standard error. `what` names the step for the reader of that error.
-pub(super) fn run(command: &mut Command, what: &str) -> Result<Vec<u8>> {
+pub(crate) fn run(command: &mut Command, what: &str) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
@@ -93,7 +93,11 @@ pub(super) fn run_with_input(command: &mut Command, input: &[u8], what: &str) ->
 
 pub(super) fn succeeded(output: Output, what: &str) -> Result<Vec<u8>> {
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        // Maven says its errors on standard output, and resets the terminal's colour on both.
+        let text = |stream: &[u8]| String::from_utf8_lossy(stream).replace("\u{1b}[0m", "");
+        let said = Some(text(&output.stderr))
+            .filter(|said| !said.trim().is_empty())
+            .unwrap_or_else(|| text(&output.stdout));
         bail!(
             "{what} failed ({}): {}",
             output.status,
