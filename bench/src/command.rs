@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::Job;
-use crate::{compare, decode, latency, page, scan};
+use crate::{compare, decode, engines, latency, page, scan};
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -26,6 +26,8 @@ enum Name {
     Latency(latency::LatencyArgs),
     /// A pass over the live rows of a large table, beside bare SELECTs
     Scan(scan::ScanArgs),
+    /// OnAir on a real Kafka and a real Cassandra: latency, takeovers
+    Engines(engines::EnginesArgs),
     /// What became better or worse between two folders of results; exit code 3 on a regression
     Compare(compare::CompareArgs),
     /// The page of all results in a folder
@@ -45,6 +47,7 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         Name::Decode(args) => decode::run(args)?,
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,
+        Name::Engines(args) => engines::run(args)?,
         Name::Compare(args) => return compare::run(args),
         Name::Report { dir } => println!("{}", page::write(dir)?.display()),
         Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here()?,

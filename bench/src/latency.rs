@@ -65,6 +65,7 @@ pub fn run(args: &LatencyArgs) -> Result<()> {
             rate,
             seconds,
             closes: false,
+            database: "live",
         };
         let once = || {
             let mut client = Client::connect(onair.address())?;

@@ -5,6 +5,8 @@
 pub mod command;
 pub mod compare;
 pub mod decode;
+pub mod engines;
+pub mod fleet;
 pub mod harness;
 pub mod latency;
 pub mod load;

@@ -154,6 +154,18 @@ impl OnAir {
 
     /// A role of a configuration file. `name` is its own in status, and names its log; `more` are more arguments.
     pub fn role(role: &str, name: &str, config: &Path, dir: &Path, more: &[&str]) -> Result<Self> {
+        Self::role_of(binary(Build::Engines)?, role, name, config, dir, more)
+    }
+
+    /// The same of a binary that is there.
+    pub fn role_of(
+        binary: PathBuf,
+        role: &str,
+        name: &str,
+        config: &Path,
+        dir: &Path,
+        more: &[&str],
+    ) -> Result<Self> {
         let address = format!("127.0.0.1:{}", port()?);
         let config = config.to_string_lossy();
         let mut arguments = vec![
@@ -171,7 +183,7 @@ impl OnAir {
         }
         arguments.extend(more);
         Ok(OnAir {
-            binary: binary(Build::Engines)?,
+            binary,
             arguments: arguments.into_iter().map(String::from).collect(),
             name: name.to_owned(),
             dir: dir.to_owned(),

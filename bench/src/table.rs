@@ -38,9 +38,20 @@ const MORE: [(&str, &str); 4] = [
     ("DECIMAL(12,2) NOT NULL", "n / 100"),
 ];
 
-/// Makes the database and its table anew, outside of the binlog, with keys from 1 to `rows` and `columns` columns,
-/// six or more.
+/// Makes the database `live` and its table anew, outside of the binlog, with keys from 1 to `rows` and `columns`
+/// columns, six or more.
 pub fn create(server: &Server, rows: u64, live: Live, columns: usize) -> Result<()> {
+    create_in(server, "live", rows, live, columns)
+}
+
+/// The same in another database.
+pub fn create_in(
+    server: &Server,
+    database: &str,
+    rows: u64,
+    live: Live,
+    columns: usize,
+) -> Result<()> {
     let live = match live {
         Live::All => "1".to_owned(),
         Live::OneIn(step) => format!("n % {step} = 0"),
@@ -59,9 +70,9 @@ pub fn create(server: &Server, rows: u64, live: Live, columns: usize) -> Result<
         .collect();
     server.sql(&format!(
         "SET sql_log_bin = 0;
-         DROP DATABASE IF EXISTS live;
-         CREATE DATABASE live;
-         CREATE TABLE live.room (
+         DROP DATABASE IF EXISTS {database};
+         CREATE DATABASE {database};
+         CREATE TABLE {database}.room (
            uid         BIGINT UNSIGNED NOT NULL,
            id          BIGINT UNSIGNED NOT NULL PRIMARY KEY,
            area_id     INT NOT NULL,
@@ -70,12 +81,12 @@ pub fn create(server: &Server, rows: u64, live: Live, columns: usize) -> Result<
            live_time   DATETIME(6) NULL{defined}
          );
          SET SESSION cte_max_recursion_depth = {rows};
-         INSERT INTO live.room (uid, id, area_id, title, live_status, live_time{named})
+         INSERT INTO {database}.room (uid, id, area_id, title, live_status, live_time{named})
          WITH RECURSIVE room (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM room WHERE n < {rows})
          SELECT 1000000 + n * 7, n, n % 40, CONCAT('Late night jazz and tea, ', LPAD(n, 7, '0')),
                 {live}, '2026-11-22 10:00:00.123456'{values}
          FROM room;
-         ANALYZE TABLE live.room;"
+         ANALYZE TABLE {database}.room;"
     ))?;
     Ok(())
 }
@@ -96,13 +107,23 @@ pub fn feed() -> FeedConfig {
 
 /// Makes the account that everybody logs in with, and gives its URL. It has a password: `mysql_cdc` sends one always.
 pub fn account(server: &Server) -> Result<String> {
-    const GRANTS: [&str; 3] = [
+    const GRANTS: [&str; 4] = [
         "REPLICATION SLAVE ON *.*",
         "REPLICATION CLIENT ON *.*",
         "SELECT, INSERT, UPDATE ON live.*",
+        "SELECT, INSERT, UPDATE ON beside.*",
     ];
     server.create_user("bench", "bench", &GRANTS)?;
     Ok(server.url("bench:bench", "live"))
+}
+
+/// Makes the account that Debezium's documentation asks for, with the password `bench`.
+pub fn debezium_account(server: &Server) -> Result<()> {
+    server.create_user(
+        "debezium",
+        "bench",
+        &["SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT ON *.*"],
+    )
 }
 
 /// Of the server.

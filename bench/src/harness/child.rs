@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meter::{Run, Watch};
-use crate::{decode, scan};
+use crate::{decode, engines, scan};
 
 /// Until a program that says nothing is given up.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -33,6 +33,7 @@ const LOG_LINES: usize = 40;
 pub enum Job {
     Drain(decode::Drain),
     Scan(scan::Pass),
+    ThroughKafka(engines::ThroughKafka),
 }
 
 /// On which processors things run.
@@ -91,6 +92,7 @@ impl Job {
         let run = match self {
             Job::Drain(drain) => drain.run(),
             Job::Scan(pass) => pass.run(),
+            Job::ThroughKafka(through) => through.run(),
         };
         say(&run?)
     }

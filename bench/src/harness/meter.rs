@@ -41,6 +41,19 @@ impl Run {
         self.user_seconds + self.system_seconds
     }
 
+    /// What several processes did as one piece of work: costs are added up.
+    pub fn together(runs: impl IntoIterator<Item = Run>) -> Run {
+        let runs = runs.into_iter();
+        runs.fold(Run::default(), |mut sum, run| {
+            sum.units = run.units;
+            sum.user_seconds += run.user_seconds;
+            sum.system_seconds += run.system_seconds;
+            sum.wall_seconds = sum.wall_seconds.max(run.wall_seconds);
+            sum.memory_peak_bytes += run.memory_peak_bytes;
+            sum
+        })
+    }
+
     /// With more counted.
     pub fn with_counts(mut self, counts: &[(&str, u64)]) -> Self {
         let named = |(name, count): &(&str, u64)| ((*name).to_owned(), *count);

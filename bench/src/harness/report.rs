@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::child::Placed;
 use super::machine::{self, Machine};
 use super::table::{in_a_line, table};
 use super::{Case, Judged, Measuring, Outcome};
@@ -106,6 +107,11 @@ impl<'a> Report<'a> {
                 targets: Vec::new(),
             },
         })
+    }
+
+    /// On which processors things run.
+    pub fn placed(&self) -> Placed {
+        self.measuring.placed()
     }
 
     /// Says on the terminal what is being done, if there is one.

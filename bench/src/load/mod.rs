@@ -5,6 +5,7 @@
 //! at which the watcher sees what it did. The rows that are closed are there before the run.
 
 mod client;
+mod remote;
 mod schedule;
 
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
@@ -15,9 +16,11 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use onair_xtask::servers::Server;
+use serde::Serialize;
 use tokio::runtime::Runtime;
 
 pub use self::client::{Client, Numbered};
+pub use self::remote::{Remote, Seen, nanos};
 pub use self::schedule::{DISCARDED, Schedule};
 use crate::harness::Latencies;
 
@@ -33,13 +36,15 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 const BEFORE_START: Duration = Duration::from_millis(200);
 
 /// What is done to the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Load {
     /// Transactions a second.
     pub rate: u32,
     pub seconds: u32,
     /// Every second transaction closes a row; else all of them open one.
     pub closes: bool,
+    /// Of the table `room` that it is done to.
+    pub database: &'static str,
 }
 
 /// What came of it.
@@ -159,18 +164,19 @@ impl Load {
         self.prepare(server)?;
         let ran = self.send_and_watch(url, watcher, begun)?;
         // The next run's feed is as large as this one's was.
-        server.sql(&format!("DELETE FROM live.room WHERE id >= {OPENED}"))?;
+        let database = self.database;
+        server.sql(&format!("DELETE FROM {database}.room WHERE id >= {OPENED}"))?;
         Ok(ran)
     }
 
     fn prepare(&self, server: &Server) -> Result<()> {
-        let rows = self.to_close();
+        let (rows, database) = (self.to_close(), self.database);
         if rows == 0 {
             return Ok(());
         }
         server.sql(&format!(
             "SET SESSION cte_max_recursion_depth = {rows};
-             INSERT INTO live.room (uid, id, area_id, title, live_status, live_time)
+             INSERT INTO {database}.room (uid, id, area_id, title, live_status, live_time)
              WITH RECURSIVE room (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM room WHERE n < {rows})
              SELECT 2 * n - 1, {CLOSED} + 2 * n - 1, 7, 'Late night jazz and tea', 1, NOW(6) FROM room;"
         ))?;
@@ -265,11 +271,14 @@ impl Load {
     ) -> Result<OfSender> {
         let runtime = runtime()?;
         let mut conn = runtime.block_on(Conn::new(Opts::from_url(url)?))?;
-        let open = runtime.block_on(conn.prep(
-            "INSERT INTO room (uid, id, area_id, title, live_status, live_time) \
-             VALUES (?, ?, 7, 'Late night jazz and tea', 1, NOW(6))",
-        ))?;
-        let close = runtime.block_on(conn.prep("UPDATE room SET live_status = 0 WHERE id = ?"))?;
+        let database = self.database;
+        let open = runtime.block_on(conn.prep(format!(
+            "INSERT INTO {database}.room (uid, id, area_id, title, live_status, live_time) \
+             VALUES (?, ?, 7, 'Late night jazz and tea', 1, NOW(6))"
+        )))?;
+        let close = runtime.block_on(conn.prep(format!(
+            "UPDATE {database}.room SET live_status = 0 WHERE id = ?"
+        )))?;
         ready.send(())?;
         drop(ready);
         let schedule = start.recv()?;
@@ -345,6 +354,7 @@ mod tests {
             rate: 2,
             seconds: 3,
             closes: true,
+            database: "live",
         };
         assert_eq!(load.key(2), OPENED + 2);
         assert_eq!(load.key(3), CLOSED + 3);

@@ -32,6 +32,11 @@ impl Engine {
         }
     }
 
+    /// That is fetched.
+    pub fn version(self) -> &'static str {
+        self.artifact()[2]
+    }
+
     /// The environment variable in which a user gives the address of a running one to test with.
     pub fn variable(self) -> &'static str {
         match self {

@@ -1,0 +1,134 @@
+//! From the end of a role to the next version at a client that stays.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use onair_sdk::{Backoff, Feed, GtidSet, Raw};
+
+use super::World;
+use crate::harness::{
+    Beside, Bound, Case, Figure, Latencies, Of, Program, Report, Role, Run, Target,
+};
+
+/// Until it is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What is promised (the default patience of a standby is 6 s).
+const TARGET_SECONDS: f64 = 10.0;
+
+const NEXT: &str = "to the next version";
+const FLOOR: &str = "nothing ends";
+
+/// What ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    ReaderKilled,
+    MergerKilled,
+    ServerKilled,
+}
+
+impl End {
+    const ALL: [End; 3] = [End::ReaderKilled, End::MergerKilled, End::ServerKilled];
+
+    fn name(self) -> &'static str {
+        match self {
+            End::ReaderKilled => "the reader is killed, a standby takes over",
+            End::MergerKilled => "a merger is killed, the other takes its buckets",
+            End::ServerKilled => "a server is killed, the client goes to the other",
+        }
+    }
+}
+
+pub(super) fn measure(report: &mut Report<'_>, world: &mut World) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let urls: Vec<String> = world
+        .fleet
+        .addresses()
+        .iter()
+        .map(|address| format!("http://{address}"))
+        .collect();
+    let backoff = Backoff {
+        first: Duration::from_millis(50),
+        max: Duration::from_millis(500),
+    };
+    let feed = runtime.block_on(
+        Feed::<Raw>::builder(urls.iter().map(String::as_str), "room")
+            .backoff(backoff)
+            .connect(),
+    )?;
+    for end in End::ALL {
+        let world = std::cell::RefCell::new(&mut *world);
+        let once = |end: Option<End>| {
+            let mut world = world.borrow_mut();
+            runtime.block_on(one(&mut world, &feed, end))
+        };
+        let programs = vec![
+            Program::new(FLOOR, Role::Floor, || once(None)),
+            Program::new("onair", Role::Ours, || once(Some(end))),
+        ];
+        let figure = Figure::Wall;
+        report.measure(Case {
+            targets: vec![Target {
+                ours: Of::new("onair", figure),
+                beside: Beside::Nothing,
+                bound: Bound::TimesTheCost(TARGET_SECONDS),
+            }],
+            ..Case::new(
+                format!("takeover: {}", end.name()),
+                "takeover",
+                figure,
+                programs,
+            )
+        })?;
+    }
+    runtime.block_on(feed.close());
+    Ok(())
+}
+
+/// Ends it, commits, and waits for the commit at the client; then starts it again.
+async fn one(world: &mut World, feed: &Feed<Raw>, end: Option<End>) -> Result<Run> {
+    let name = match end {
+        None => None,
+        Some(End::ReaderKilled) => Some(world.fleet.reader()?),
+        Some(End::MergerKilled) => Some("merger-1".to_owned()),
+        Some(End::ServerKilled) => Some(server_of(world, feed)?),
+    };
+    let begun = Instant::now();
+    if let Some(name) = &name {
+        world.fleet.role(name)?.kill9()?;
+    }
+    world
+        .mysql
+        .sql("UPDATE live.room SET area_id = area_id + 1 WHERE id = 1")?;
+    let executed = world
+        .mysql
+        .sql("SELECT REPLACE(@@gtid_executed, '\\n', '')")?;
+    let executed: GtidSet = executed.trim().parse()?;
+    match tokio::time::timeout(PATIENCE, feed.wait_for(executed)).await {
+        Ok(snapshot) => drop(snapshot?),
+        Err(_) => bail!("not within {PATIENCE:?}\n{}", world.fleet.logs()),
+    }
+    let took = begun.elapsed();
+    if let Some(name) = &name {
+        world.fleet.role(name)?.begin()?;
+        world.fleet.ready()?;
+    }
+    let mut next = Latencies::new();
+    next.record(took)?;
+    Ok(Run {
+        units: 1,
+        wall_seconds: took.as_secs_f64(),
+        ..Run::default()
+    }
+    .with_latencies(NEXT, next))
+}
+
+/// That the client is at now.
+fn server_of(world: &World, feed: &Feed<Raw>) -> Result<String> {
+    let status = feed.status();
+    let endpoint = status.endpoint.context("the client is nowhere")?;
+    let at = |role: &&crate::process::OnAir| {
+        role.name().starts_with("server") && endpoint.contains(role.address())
+    };
+    let role = world.fleet.roles.iter().find(at);
+    Ok(role.context("the client is elsewhere")?.name().to_owned())
+}
