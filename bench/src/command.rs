@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::harness::child::Job;
-use crate::{compare, decode, engines, latency, page, scan};
+use crate::harness::child::{Job, Placed};
+use crate::{all, compare, decode, engines, latency, page, scan};
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -20,6 +20,8 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum Name {
+    /// Every bench in turn, and the page of all results
+    All(all::AllArgs),
     /// Draining a backlog of the binlog, beside mysql_cdc and mysql_async
     Decode(decode::DecodeArgs),
     /// From a commit to the client's callback, beside the commit's own acknowledgement
@@ -41,9 +43,26 @@ enum Name {
     Program { job: String },
 }
 
+impl Name {
+    /// Where this process and the servers run. Programs under test are placed by those who start them.
+    fn placed(&self) -> Placed {
+        match self {
+            Name::Decode(args) => args.measuring.placed(),
+            Name::Latency(args) => args.measuring.placed(),
+            Name::Scan(args) => args.measuring.placed(),
+            Name::Engines(args) => args.measuring.placed(),
+            Name::All(_) | Name::Compare(_) | Name::Report { .. } | Name::Program { .. } => {
+                Placed::Anywhere
+            }
+        }
+    }
+}
+
 /// Measures, prints and writes down. Whether all is well: `false` when a comparison found something worse.
 pub fn run(args: &BenchArgs) -> Result<bool> {
+    args.name.placed().begin()?;
     match &args.name {
+        Name::All(args) => all::run(args)?,
         Name::Decode(args) => decode::run(args)?,
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,

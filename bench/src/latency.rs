@@ -35,7 +35,7 @@ pub struct LatencyArgs {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     live: u64,
     #[command(flatten)]
-    measuring: Measuring,
+    pub measuring: Measuring,
 }
 
 /// Measures.

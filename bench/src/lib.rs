@@ -2,6 +2,7 @@
 //! and what writes to the table meanwhile. They drive OnAir from outside, as a process and through its SDK; the benches
 //! of one part call that part as the product does.
 
+pub mod all;
 pub mod command;
 pub mod compare;
 pub mod decode;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use onair_sdk::Version;
 use onair_xtask::servers::process::{self, Signal};
 
-use crate::harness::Watch;
+use crate::harness::{Run, Watch, meter};
 
 /// Until a start that says nothing is given up.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -201,6 +201,16 @@ impl OnAir {
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Of its process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What its process has cost since it began, for so many units of work.
+    pub fn lived(&self, units: u64) -> Result<Run> {
+        meter::lived(self.pid().context("onair does not run")?, units)
     }
 
     /// Begins to measure what it costs.

@@ -1,6 +1,6 @@
 //! The backlog: a table like `live.room`, and a binlog full of its updates.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use onair_xtask::servers::{Flavor, Options, Server};
 
@@ -46,6 +46,15 @@ impl Shape {
     }
 }
 
+/// Where a backlog begins in the binlog.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) file: String,
+    pub(super) position: u64,
+    /// Executed before it: one transaction in which nothing happened, since not everybody can begin with none.
+    pub(super) executed: String,
+}
+
 /// A backlog that is there.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -59,6 +68,7 @@ pub(super) struct Backlog {
     pub(super) touching: u64,
     pub(super) transactions: u64,
     pub(super) bytes: u64,
+    pub(super) begin: Begin,
 }
 
 pub(super) fn server() -> Result<Server> {
@@ -118,7 +128,8 @@ impl Backlog {
             ),
             Shape::OneRowATransaction => (format!("live.one_by_one({rows}, 1)"), rows),
         };
-        server.sql(&format!("RESET BINARY LOGS AND GTIDS; CALL {call};"))?;
+        let begin = begin(server)?;
+        server.sql(&format!("CALL {call};"))?;
         let executed = server.sql("SELECT @@gtid_executed")?;
         let last = executed.trim().rsplit([':', '-']).next();
         let last: u64 = last
@@ -140,8 +151,29 @@ impl Backlog {
             touching: touching(rows, live),
             transactions,
             bytes: sizes.sum(),
+            begin,
         })
     }
+}
+
+/// Empties the binlog.
+fn begin(server: &Server) -> Result<Begin> {
+    let status = server.sql(
+        "RESET BINARY LOGS AND GTIDS;
+         SET gtid_next = '00000000-0000-0000-0000-000000000001:1';
+         BEGIN; COMMIT;
+         SET gtid_next = 'AUTOMATIC';
+         SHOW BINARY LOG STATUS;",
+    )?;
+    let fields: Vec<&str> = status.trim_end().split('\t').collect();
+    let &[file, position, .., executed] = &fields[..] else {
+        bail!("SHOW BINARY LOG STATUS says {status:?}");
+    };
+    Ok(Begin {
+        file: file.to_owned(),
+        position: position.parse().with_context(|| status.clone())?,
+        executed: executed.to_owned(),
+    })
 }
 
 /// How many of the updates hit a row of the feed: those whose key leaves less than `live` modulo 100.

@@ -48,6 +48,8 @@ pub enum Drainer {
 pub struct Drain {
     pub drainer: Drainer,
     pub url: String,
+    /// Executed before the backlog.
+    pub from: String,
     pub rows: u64,
     pub transactions: u64,
 }
@@ -124,7 +126,7 @@ impl Drain {
     async fn our_events(&self) -> Result<Run> {
         let source = source(&self.url)?;
         let meter = Meter::start()?;
-        let mut stream = source.follow(&GtidSet::mysql()).await?;
+        let mut stream = source.follow(&self.from.parse()?).await?;
         let (mut bytes, mut transactions) = (0, 0);
         while transactions < self.transactions {
             let event = stream.next().await?;
@@ -145,7 +147,7 @@ impl Drain {
         let mut sequence = sequence(&feed)?;
 
         let meter = Meter::start()?;
-        let from = GtidSet::mysql();
+        let from: GtidSet = self.from.parse()?;
         let events = source.follow(&from).await?;
         let assembler = Assembler::new([feed].into(), identity.dialect, Limits::default())
             .with_metadata(identity.metadata)

@@ -5,17 +5,20 @@
 
 mod backlog;
 mod drain;
+mod foreign;
 #[cfg(feature = "peers")]
 mod peers;
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use onair_xtask::servers::Server;
 use serde_json::json;
 
 pub use self::backlog::Shape;
 use self::backlog::{Backlog, KEYS};
 pub use self::drain::{Drain, Drainer};
+use self::foreign::Foreign;
 use crate::harness::child::Job;
 use crate::harness::{Bound, Case, Figure, Measuring, Program, Report, Target};
 use crate::table;
@@ -39,7 +42,7 @@ pub struct DecodeArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(6..=500))]
     columns: Vec<u64>,
     #[command(flatten)]
-    measuring: Measuring,
+    pub measuring: Measuring,
 }
 
 /// Measures.
@@ -68,7 +71,7 @@ pub fn run(args: &DecodeArgs) -> Result<()> {
         for &shape in shapes {
             Report::say(&format!("making the backlog: {}", shape.in_words()));
             let backlog = Backlog::make(&server, shape, (live, columns), rows)?;
-            report.measure(case(&url, &backlog, measuring))?;
+            report.measure(case((&server, &url), &backlog, measuring))?;
         }
     }
     report.end()?;
@@ -95,7 +98,11 @@ fn tables(args: &DecodeArgs) -> Vec<(u64, usize)> {
     given(&args.live, &[1]).iter().flat_map(each).collect()
 }
 
-fn case<'a>(url: &'a str, backlog: &'a Backlog, measuring: &'a Measuring) -> Case<'a> {
+fn case<'a>(
+    (server, url): (&'a Server, &'a str),
+    backlog: &'a Backlog,
+    measuring: &'a Measuring,
+) -> Case<'a> {
     let ours = Drainer::Ours.name();
     let program = |drainer: Drainer| {
         let (name, role) = (drainer.name(), drainer.role());
@@ -105,6 +112,7 @@ fn case<'a>(url: &'a str, backlog: &'a Backlog, measuring: &'a Measuring) -> Cas
         let drain = Drain {
             drainer,
             url: url.to_owned(),
+            from: backlog.begin.executed.clone(),
             rows: backlog.rows,
             transactions: backlog.transactions,
         };
@@ -112,19 +120,47 @@ fn case<'a>(url: &'a str, backlog: &'a Backlog, measuring: &'a Measuring) -> Cas
             Job::Drain(drain.clone()).run(measuring.placed())
         })
     };
-    let beside = |other: Drainer, bound| Target::beside(ours, [other.name()], Figure::Cpu, bound);
-    let targets = match backlog.shape {
+    let beside = |others: &[&str], times| {
+        let others = others.iter().copied();
+        Target::beside(ours, others, Figure::Cpu, Bound::TimesCheaper(times))
+    };
+    let floor = |figure, bound| Target::beside(ours, [Drainer::Floor.name()], figure, bound);
+    let go = [Foreign::Canal.name(), Foreign::Replication.name()];
+    let debezium = [
+        Foreign::DebeziumDefault.name(),
+        Foreign::DebeziumBest.name(),
+    ];
+    let mut targets = match backlog.shape {
         Shape::ManyRows => vec![
-            beside(Drainer::MysqlCdc, Bound::TimesCheaper(4.0)),
-            beside(Drainer::MysqlAsync, Bound::TimesCheaper(20.0)),
+            beside(&[Drainer::MysqlCdc.name()], 4.0),
+            beside(&go, 10.0),
+            beside(&[Drainer::MysqlAsync.name()], 20.0),
+            // 70 % of its rows a second.
+            floor(Figure::Wall, Bound::TimesTheCost(1.0 / 0.7)),
         ],
         Shape::OneRowAnEvent => Vec::new(),
         Shape::OneRowATransaction => vec![
-            beside(Drainer::MysqlCdc, Bound::TimesCheaper(2.0)),
-            beside(Drainer::Floor, Bound::TimesTheCost(1.4)),
+            floor(Figure::Cpu, Bound::TimesTheCost(1.4)),
+            beside(&[Drainer::MysqlCdc.name()], 2.0),
+            beside(&go, 3.0),
         ],
     };
-    let programs = Drainer::ALL.into_iter().map(program).collect();
+    // A JVM warms up in each of its runs: beside the usual table only.
+    let with_debezium = (backlog.live, backlog.columns) == (1, 6);
+    match backlog.shape {
+        Shape::ManyRows if with_debezium => targets.push(beside(&debezium, 100.0)),
+        Shape::OneRowATransaction if with_debezium => targets.push(beside(&debezium, 15.0)),
+        _ => {}
+    }
+    let warm_seconds = measuring.size(30, 1);
+    let foreign = Foreign::ALL
+        .into_iter()
+        .filter(|foreign| with_debezium || !foreign.is_slow())
+        .map(|foreign| foreign.program(server, backlog, (warm_seconds, measuring.placed())));
+    let mut programs: Vec<Program<'_>> = Drainer::ALL.into_iter().map(program).collect();
+    // Ours is the last one.
+    let at = programs.len() - 1;
+    programs.splice(at..at, foreign);
     let name = format!(
         "decode, {}, {} % of the rows in the feed, {} columns",
         backlog.shape.in_words(),

@@ -53,11 +53,10 @@ impl Debezium {
         if polls == Polls::Default {
             table::create_in(&world.mysql, DATABASE, 1_000, Live::All, 6)?;
         }
-        table::debezium_account(&world.mysql)?;
         let poll = (polls == Polls::EveryMillisecond).then_some(1);
         let job = json!({ "latency": {
             "host": world.mysql.host(), "port": world.mysql.port(),
-            "user": "debezium", "password": "bench",
+            "user": "bench", "password": "bench",
             "database": DATABASE, "table": "room", "poll_ms": poll,
         }});
         let mut command = command;

@@ -3,6 +3,8 @@
 mod debezium;
 mod kafka;
 mod latency;
+mod replay;
+mod size;
 mod takeover;
 
 use std::num::NonZeroU16;
@@ -29,6 +31,10 @@ pub enum Part {
     Latency,
     /// From the end of a role to the next version at a client
     Takeover,
+    /// A server that has much to read from the log
+    Replay,
+    /// Memory of each role, and the start of a server, with many live rows
+    Size,
 }
 
 /// What, how fast and how long.
@@ -49,8 +55,11 @@ pub struct EnginesArgs {
     /// Rows that are live already
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
     live: u64,
+    /// Live rows of a feed whose size matters; may be given again for more
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 2_000_000], value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
+    rows: Vec<u64>,
     #[command(flatten)]
-    measuring: Measuring,
+    pub measuring: Measuring,
 }
 
 /// The engines, and OnAir on them.
@@ -154,7 +163,15 @@ pub fn run(args: &EnginesArgs) -> Result<()> {
     if has(Part::Takeover) {
         takeover::measure(&mut report, &mut world)?;
     }
+    if has(Part::Replay) {
+        replay::measure(&mut report, &mut world, measuring.size(args.seconds, 1))?;
+    }
     world.end()?;
+    if has(Part::Size) {
+        for &rows in rows {
+            size::measure(&mut report, rows)?;
+        }
+    }
     report.end()?;
     Ok(())
 }

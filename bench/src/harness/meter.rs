@@ -154,6 +154,19 @@ impl Watch {
     }
 }
 
+/// What another process has cost since it began, but for the time by the clock.
+pub fn lived(pid: u32, units: u64) -> Result<Run> {
+    let moment = Moment::of(&process(pid)?)?;
+    Ok(Run {
+        units,
+        user_seconds: moment.user_seconds,
+        system_seconds: moment.system_seconds,
+        memory_peak_bytes: moment.peak_bytes,
+        memory_bytes: Some(moment.resident_bytes),
+        ..Run::default()
+    })
+}
+
 /// What a process holds in memory now.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(Moment::of(&process(pid)?)?.resident_bytes)

@@ -36,7 +36,7 @@ pub struct ScanArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     parallel: u32,
     #[command(flatten)]
-    measuring: Measuring,
+    pub measuring: Measuring,
 }
 
 /// Measures.
