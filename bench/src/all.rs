@@ -9,7 +9,13 @@ use crate::harness::{BenchResult, Measuring};
 use crate::page;
 
 /// The benches, and how much of the time each gets.
-const BENCHES: [(&str, u32); 4] = [("decode", 8), ("latency", 3), ("engines", 5), ("scan", 4)];
+const BENCHES: [(&str, u32); 5] = [
+    ("decode", 8),
+    ("latency", 3),
+    ("engines", 5),
+    ("headline", 4),
+    ("scan", 4),
+];
 
 /// How.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::{Job, Placed};
-use crate::{all, compare, decode, engines, latency, page, scan};
+use crate::{all, compare, decode, engines, headline, latency, page, scan};
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -30,6 +30,8 @@ enum Name {
     Scan(scan::ScanArgs),
     /// OnAir on a real Kafka and a real Cassandra: latency, takeovers
     Engines(engines::EnginesArgs),
+    /// From a commit to the last of a thousand replicas, beside polling by SQL
+    Headline(headline::HeadlineArgs),
     /// What became better or worse between two folders of results; exit code 3 on a regression
     Compare(compare::CompareArgs),
     /// The page of all results in a folder
@@ -51,6 +53,7 @@ impl Name {
             Name::Latency(args) => args.measuring.placed(),
             Name::Scan(args) => args.measuring.placed(),
             Name::Engines(args) => args.measuring.placed(),
+            Name::Headline(args) => args.measuring.placed(),
             Name::All(_) | Name::Compare(_) | Name::Report { .. } | Name::Program { .. } => {
                 Placed::Anywhere
             }
@@ -67,6 +70,7 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,
         Name::Engines(args) => engines::run(args)?,
+        Name::Headline(args) => headline::run(args)?,
         Name::Compare(args) => return compare::run(args),
         Name::Report { dir } => println!("{}", page::write(dir)?.display()),
         Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here()?,

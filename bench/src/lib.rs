@@ -9,6 +9,7 @@ pub mod decode;
 pub mod engines;
 pub mod fleet;
 pub mod harness;
+pub mod headline;
 pub mod latency;
 pub mod load;
 pub mod observer;

@@ -11,6 +11,8 @@ use onair_xtask::servers::Server;
 pub const LIVE_STATUS_AT: usize = 4;
 /// When a row is live.
 pub const LIVE_WHEN: &str = "live_status = 1";
+/// Databases of others who are measured beside us, each with a table of its own like ours.
+pub const BESIDE: [&str; 2] = ["beside_1", "beside_2"];
 /// What clients get.
 pub const COLUMNS: [&str; 4] = ["uid", "area_id", "title", "live_time"];
 
@@ -105,16 +107,19 @@ pub fn feed() -> FeedConfig {
     }
 }
 
+/// What an account may do.
+pub(crate) const GRANTS: [&str; 6] = [
+    "REPLICATION SLAVE ON *.*",
+    "REPLICATION CLIENT ON *.*",
+    "SELECT, INSERT, UPDATE ON live.*",
+    "SELECT, INSERT, UPDATE ON beside_1.*",
+    "SELECT, INSERT, UPDATE ON beside_2.*",
+    // Debezium's, for its lock while it reads the schema.
+    "RELOAD ON *.*",
+];
+
 /// Makes the account that everybody logs in with, and gives its URL. It has a password: `mysql_cdc` sends one always.
 pub fn account(server: &Server) -> Result<String> {
-    const GRANTS: [&str; 5] = [
-        "REPLICATION SLAVE ON *.*",
-        "REPLICATION CLIENT ON *.*",
-        "SELECT, INSERT, UPDATE ON live.*",
-        "SELECT, INSERT, UPDATE ON beside.*",
-        // Debezium's, for its lock while it reads the schema.
-        "RELOAD ON *.*",
-    ];
     server.create_user("bench", "bench", &GRANTS)?;
     Ok(server.url("bench:bench", "live"))
 }

@@ -13,8 +13,6 @@ use crate::latency::with;
 use crate::load::{Load, Remote};
 use crate::table::{self, Live};
 
-/// The database of its table: what is done there costs OnAir next to nothing, and the other way round.
-const DATABASE: &str = "beside";
 /// Before its first measured run, for its compiler: so many transactions a second for so long.
 const WARM_UP: (u32, u32) = (200, 30);
 
@@ -31,6 +29,14 @@ impl Polls {
         match self {
             Polls::Default => "Debezium's engine, defaults",
             Polls::EveryMillisecond => "Debezium's engine, poll 1 ms",
+        }
+    }
+
+    /// Of its table: what is done there costs the others next to nothing, and the other way round.
+    fn database(self) -> &'static str {
+        match self {
+            Polls::Default => table::BESIDE[0],
+            Polls::EveryMillisecond => table::BESIDE[1],
         }
     }
 }
@@ -50,14 +56,12 @@ impl Debezium {
             Err(reason) => return Ok(Err(reason)),
         };
         Report::say(polls.name());
-        if polls == Polls::Default {
-            table::create_in(&world.mysql, DATABASE, 1_000, Live::All, 6)?;
-        }
+        table::create_in(&world.mysql, polls.database(), 1_000, Live::All, 6)?;
         let poll = (polls == Polls::EveryMillisecond).then_some(1);
         let job = json!({ "latency": {
             "host": world.mysql.host(), "port": world.mysql.port(),
             "user": "bench", "password": "bench",
-            "database": DATABASE, "table": "room", "poll_ms": poll,
+            "database": polls.database(), "table": "room", "poll_ms": poll,
         }});
         let mut command = command;
         command.arg(job.to_string());
@@ -76,7 +80,7 @@ impl Debezium {
     pub(super) fn run(&mut self, world: &World, load: Load) -> Result<Run> {
         self.signal(Signal::SIGCONT)?;
         let load = Load {
-            database: DATABASE,
+            database: self.polls.database(),
             ..load
         };
         if !self.is_warm {

@@ -78,9 +78,18 @@ pub(crate) struct World {
 impl World {
     /// Starts the engines, makes the table, and starts so many of each role.
     pub(crate) fn start(live: u64, size: Size) -> Result<Self> {
+        Self::start_with(live, Live::All, size)
+    }
+
+    /// The same with rows that are not live.
+    pub(crate) fn start_with(rows: u64, live: Live, size: Size) -> Result<Self> {
         // All at once: each waits most of its time.
         let (mysql, kafka, cassandra) = thread::scope(|scope| {
-            let options = Options::default();
+            let options = Options {
+                // Whose threads run how long is asked.
+                extra_args: vec!["--performance-schema=ON".to_owned()],
+                ..Options::default()
+            };
             let mysql = scope.spawn(|| Server::start_own(Flavor::Mysql97, options));
             let kafka = scope.spawn(|| Kafka::start_own(None));
             let cassandra = scope.spawn(|| Cassandra::start_own(None));
@@ -90,11 +99,14 @@ impl World {
         let mysql = mysql.ok().context(panicked)??;
         let kafka = kafka.ok().context(panicked)??;
         let cassandra = cassandra.ok().context(panicked)??;
-        table::create(&mysql, live, Live::All, 6)?;
+        table::create(&mysql, rows, live, 6)?;
         let url = table::account(&mysql)?;
+        for user in ["onair", "poller"] {
+            mysql.create_user(user, user, &table::GRANTS)?;
+        }
         let dir = TempDir::new()?;
         let places = Places {
-            mysql: mysql.url("bench:bench", ""),
+            mysql: mysql.url("onair:onair", ""),
             kafka: kafka.brokers().to_owned(),
             cassandra: cassandra.address().to_owned(),
         };
@@ -130,8 +142,11 @@ pub fn run(args: &EnginesArgs) -> Result<()> {
     };
     let rates = measuring.size(&args.rates[..], &[100]);
     let has = |part| parts.contains(&part);
-    let cases =
-        usize::from(has(Part::Latency)) * rates.len() + usize::from(has(Part::Takeover)) * 3;
+    let rows = measuring.size(&args.rows[..], &[2_000]);
+    let cases = usize::from(has(Part::Latency)) * rates.len()
+        + usize::from(has(Part::Takeover)) * 3
+        + usize::from(has(Part::Replay))
+        + usize::from(has(Part::Size)) * 2 * rows.len();
     Report::say("starting MySQL, Kafka, Cassandra and the roles");
     let two = 2;
     let size = Size {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meter::{Run, Watch};
-use crate::{decode, engines, scan};
+use crate::{decode, engines, headline, scan};
 
 /// Until a program that says nothing is given up.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -34,6 +34,8 @@ pub enum Job {
     Drain(decode::Drain),
     Scan(scan::Pass),
     ThroughKafka(engines::ThroughKafka),
+    Clients(headline::Clients),
+    Poller(headline::Poller),
 }
 
 /// On which processors things run.
@@ -93,6 +95,9 @@ impl Job {
             Job::Drain(drain) => drain.run(),
             Job::Scan(pass) => pass.run(),
             Job::ThroughKafka(through) => through.run(),
+            // They go on until they are no longer wanted.
+            Job::Clients(clients) => return clients.run(),
+            Job::Poller(poller) => return poller.run(),
         };
         say(&run?)
     }

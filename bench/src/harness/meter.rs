@@ -167,6 +167,12 @@ pub fn lived(pid: u32, units: u64) -> Result<Run> {
     })
 }
 
+/// How long a thread of another process has run so far.
+pub fn thread_nanos(pid: u32, thread: i32) -> Result<u64> {
+    let task = process(pid)?.task_from_tid(thread)?;
+    Ok(task.schedstat()?.sum_exec_runtime)
+}
+
 /// What a process holds in memory now.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(Moment::of(&process(pid)?)?.resident_bytes)

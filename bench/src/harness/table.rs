@@ -10,7 +10,7 @@ pub(super) fn table(outcome: &Outcome) -> String {
     let unit = &outcome.unit;
     let mut text = format!("\n{}\n", outcome.name);
     text.push_str(&format!(
-        "  {:<34}{:>14}{:>9}{:>9}{:>14}{:>12}{:>12}  beside ours\n",
+        "  {:<34}{:>18}{:>9}{:>9}{:>20}{:>16}{:>14}  beside ours\n",
         "",
         format!("CPU us/{unit}"),
         "user",
@@ -56,7 +56,7 @@ fn line(text: &mut String, program: &Measured, outcome: &Outcome) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "  {:<34}{:>14.3}{:>9.3}{:>9.3}{:>14}{:>12}{:>12}  {beside}",
+        "  {:<34}{:>18.3}{:>9.3}{:>9.3}{:>20}{:>16}{:>14}  {beside}",
         program.name,
         of(Run::cpu_seconds) * 1e6,
         of(|run| run.user_seconds) * 1e6,
@@ -115,7 +115,9 @@ pub(super) fn in_a_line(target: &Judged) -> String {
 }
 
 fn thousands(number: f64) -> String {
-    if number >= 1e6 {
+    if !number.is_finite() {
+        "-".to_owned()
+    } else if number >= 1e6 {
         format!("{:.2} M", number / 1e6)
     } else if number >= 1e4 {
         format!("{:.0} k", number / 1e3)

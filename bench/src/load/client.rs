@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use onair_sdk::{Changes, Feed, FromRow, Key, RowError, RowRef, Step};
 use tokio::runtime::Runtime;
 
-use super::{CLOSED, Load, OPENED, Sightings, Watcher};
+use super::{CLOSED, Load, Sightings, Watcher};
 
 /// The row as the client keeps it: the number of the transaction that opened it stands in `uid`.
 #[derive(Clone, Copy, Debug)]
@@ -39,26 +39,12 @@ impl Client {
     }
 }
 
-/// Whether a snapshot has what is there before the run, and nothing of the run before.
-pub(super) fn is_ready(snapshot: &onair_sdk::Snapshot<Numbered>, load: &Load) -> bool {
-    let of_runs = snapshot.iter().filter_map(|(key, _)| key.as_u64());
-    let (mut opened, mut to_close) = (0, 0);
-    for key in of_runs.filter(|key| *key >= OPENED) {
-        if key >= CLOSED {
-            to_close += 1;
-        } else {
-            opened += 1;
-        }
-    }
-    opened == 0 && to_close == load.to_close()
-}
-
 impl Watcher for Client {
     fn get_ready(&mut self, load: &Load) -> Result<()> {
         let Client { runtime, feed, .. } = self;
         self.changes = Some(runtime.block_on(async {
             let mut changes = feed.changes();
-            while !is_ready(&feed.snapshot(), load) {
+            while !load.expected().is_there(&feed.snapshot()) {
                 changes.next().await.context("the feed was closed")?;
             }
             anyhow::Ok(feed.changes().after(feed.snapshot()))

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
+use onair_sdk::Snapshot;
 use onair_xtask::servers::Server;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 pub use self::client::{Client, Numbered};
-pub use self::remote::{Remote, Seen, nanos};
+pub use self::remote::{Order, Remote, Seen, nanos};
 pub use self::schedule::{DISCARDED, Schedule};
 use crate::harness::Latencies;
 
@@ -36,7 +37,7 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 const BEFORE_START: Duration = Duration::from_millis(200);
 
 /// What is done to the table.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Transactions a second.
     pub rate: u32,
@@ -45,6 +46,34 @@ pub struct Load {
     pub closes: bool,
     /// Of the table `room` that it is done to.
     pub database: &'static str,
+}
+
+/// What is there before a run, and how much will come.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Expected {
+    pub count: u64,
+    /// Rows to be closed.
+    pub to_close: u64,
+}
+
+impl Expected {
+    /// Whether these keys are those that are there before a run, and none of the run before.
+    pub fn are(&self, keys: impl Iterator<Item = u64>) -> bool {
+        let (mut opened, mut to_close) = (0, 0);
+        for key in keys.filter(|key| *key >= OPENED) {
+            if key >= CLOSED {
+                to_close += 1;
+            } else {
+                opened += 1;
+            }
+        }
+        opened == 0 && to_close == self.to_close
+    }
+
+    /// Whether a replica has them.
+    pub fn is_there(&self, snapshot: &Snapshot<Numbered>) -> bool {
+        self.are(snapshot.iter().filter_map(|(key, _)| key.as_u64()))
+    }
 }
 
 /// What came of it.
@@ -145,6 +174,13 @@ impl Load {
     /// How many rows are there to be closed.
     pub fn to_close(&self) -> u64 {
         if self.closes { self.count() / 2 } else { 0 }
+    }
+
+    pub fn expected(&self) -> Expected {
+        Expected {
+            count: self.count(),
+            to_close: self.to_close(),
+        }
     }
 
     /// So that a commit which takes longer than the distance between two holds none up.

@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Load, Sightings, Watcher};
+use super::{Expected, Load, Sightings, Watcher};
 use crate::harness::child::Served;
 
 /// Between two looks whether it has seen all.
@@ -18,6 +18,16 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Seen {
     pub seen: Vec<(u64, u64)>,
+}
+
+/// What a process of ours that watches is told.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Say when you see what is there.
+    Load(Expected),
+    /// Say what you have seen.
+    End {},
 }
 
 /// Nanoseconds of the clock that all processes share.
@@ -63,7 +73,7 @@ impl Remote {
 impl Watcher for Remote {
     fn get_ready(&mut self, load: &Load) -> Result<()> {
         if self.is_told {
-            self.served.tell(&json!({ "load": load }))?;
+            self.served.tell(&json!({ "load": load.expected() }))?;
             self.served.ready::<serde_json::Value>()?;
         }
         // What it saw before is of no run.
