@@ -17,6 +17,9 @@ const BENCHES: [(&str, u32); 5] = [
     ("scan", 4),
 ];
 
+/// Those that are not in every build.
+const OF_ENGINES: [&str; 2] = ["engines", "headline"];
+
 /// How.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -38,12 +41,17 @@ pub fn run(args: &AllArgs) -> Result<()> {
         .filter(|(name, _)| !args.skip.iter().any(|skipped| skipped == name))
         .collect();
     let mut failed = Vec::new();
+    let is_here = |name| cfg!(feature = "engines") || !OF_ENGINES.contains(&name);
     for (at, (name, weight)) in wanted.iter().enumerate() {
         let weights_left: u32 = wanted[at..].iter().map(|(_, weight)| weight).sum();
         let share =
             |budget: Duration| budget.saturating_sub(begun.elapsed()) * *weight / weights_left;
         let budget = args.measuring.budget.map(share);
         println!("\n== {name} ({} of {})", at + 1, wanted.len());
+        if !is_here(*name) {
+            println!("NOT RUN: not in this build: --features engines");
+            continue;
+        }
         let status = Command::new(std::env::current_exe()?)
             .args(arguments(name, &args.measuring, budget))
             .status()?;

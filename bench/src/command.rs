@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::{Job, Placed};
-use crate::{all, compare, decode, engines, headline, latency, page, scan};
+use crate::{all, compare, decode, latency, page, scan};
+#[cfg(feature = "engines")]
+use crate::{engines, headline};
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -29,8 +31,10 @@ enum Name {
     /// A pass over the live rows of a large table, beside bare SELECTs
     Scan(scan::ScanArgs),
     /// OnAir on a real Kafka and a real Cassandra: latency, takeovers
+    #[cfg(feature = "engines")]
     Engines(engines::EnginesArgs),
     /// From a commit to the last of a thousand replicas, beside polling by SQL
+    #[cfg(feature = "engines")]
     Headline(headline::HeadlineArgs),
     /// What became better or worse between two folders of results; exit code 3 on a regression
     Compare(compare::CompareArgs),
@@ -52,7 +56,9 @@ impl Name {
             Name::Decode(args) => args.measuring.placed(),
             Name::Latency(args) => args.measuring.placed(),
             Name::Scan(args) => args.measuring.placed(),
+            #[cfg(feature = "engines")]
             Name::Engines(args) => args.measuring.placed(),
+            #[cfg(feature = "engines")]
             Name::Headline(args) => args.measuring.placed(),
             Name::All(_) | Name::Compare(_) | Name::Report { .. } | Name::Program { .. } => {
                 Placed::Anywhere
@@ -69,7 +75,9 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         Name::Decode(args) => decode::run(args)?,
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,
+        #[cfg(feature = "engines")]
         Name::Engines(args) => engines::run(args)?,
+        #[cfg(feature = "engines")]
         Name::Headline(args) => headline::run(args)?,
         Name::Compare(args) => return compare::run(args),
         Name::Report { dir } => println!("{}", page::write(dir)?.display()),

@@ -190,6 +190,11 @@ replication = ["1"]
                 .all(|state| state.is_some_and(|state| states.contains(&state)))
     }
 
+    /// Where the store is.
+    pub fn cassandra(&self) -> &str {
+        &self.places.cassandra
+    }
+
     /// Where each server listens.
     pub fn addresses(&self) -> Vec<&str> {
         let servers = self

@@ -6,9 +6,11 @@ pub mod all;
 pub mod command;
 pub mod compare;
 pub mod decode;
+#[cfg(feature = "engines")]
 pub mod engines;
 pub mod fleet;
 pub mod harness;
+#[cfg(feature = "engines")]
 pub mod headline;
 pub mod latency;
 pub mod load;

@@ -47,6 +47,8 @@ enum Step {
     Fetch,
     /// All tests of the workspace.
     Test,
+    /// Whether every bench works; nothing is judged.
+    Bench,
 }
 
 /// How a step ended. An error is a step that failed.
@@ -111,6 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ),
             Step::Fetch => Ok(fetch()),
             Step::Test => test(&reports, arguments),
+            Step::Bench => bench(&reports),
         };
         let report = Report {
             step,
@@ -190,6 +193,7 @@ impl fmt::Display for Step {
             Self::Doc => "doc",
             Self::Fetch => "fetch",
             Self::Test => "test",
+            Self::Bench => "bench",
         })
     }
 }
@@ -280,15 +284,19 @@ fn fetch() -> Vec<Missing> {
     missing
 }
 
-fn test(before: &[Report], arguments: &Arguments) -> Outcome {
-    // What could not be fetched has been reported; its tests would only say it again.
-    let without: Vec<&str> = before
+/// What could not be fetched.
+fn missing(before: &[Report]) -> Vec<&'static str> {
+    before
         .iter()
         .filter(|report| report.step == Step::Fetch)
         .flat_map(|report| report.outcome.iter().flatten())
         .map(|missing| missing.name)
-        .collect();
-    let without = without.join(",");
+        .collect()
+}
+
+fn test(before: &[Report], arguments: &Arguments) -> Outcome {
+    // What could not be fetched has been reported; its tests would only say it again.
+    let without = missing(before).join(",");
     let mut variables = Vec::new();
     if !without.is_empty() {
         variables.push((servers::WITHOUT, without.as_str()));
@@ -307,6 +315,29 @@ fn test(before: &[Report], arguments: &Arguments) -> Outcome {
         ],
         &variables,
     )
+}
+
+/// The benches in their small form. What they need and could not be fetched has been reported.
+fn bench(before: &[Report]) -> Outcome {
+    // As the tests build it, so that it is built once.
+    const FEATURES: &str = "bench,engines,plant";
+    let out = onair_xtask::cargo::target_dir().join("bench-smoke");
+    let out = out.to_string_lossy();
+    let run = ["run", "--package", "onair", "--features", FEATURES, "--"];
+    let mut arguments = run.to_vec();
+    arguments.extend(["bench", "all", "--smoke", "--out", &out]);
+    let missing = missing(before);
+    if missing.contains(&Flavor::Mysql97.name()) {
+        println!("NOT RUN: every bench needs {}", Flavor::Mysql97.name());
+        return Ok(Vec::new());
+    }
+    if Engine::ALL
+        .iter()
+        .any(|engine| missing.contains(&engine.name()))
+    {
+        arguments.extend(["--skip", "engines", "--skip", "headline"]);
+    }
+    cargo(&arguments, &[])
 }
 
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {

@@ -1,13 +1,17 @@
 //! Kafka alone: records at times that are fixed before, produced by one thread and received by another.
 
 use std::time::Duration;
-#[cfg(feature = "engines")]
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use crate::harness::Run;
+use crate::harness::{Latencies, Meter, Run};
+use crate::load::Schedule;
 
 /// From the intended time to the consumer that has it.
 pub(super) const RECEIVED: &str = "to the consumer";
@@ -22,30 +26,13 @@ pub struct ThroughKafka {
 }
 
 /// About what one transaction of one row is in the log.
-#[cfg(feature = "engines")]
 const RECORD: usize = 200;
 /// A record that takes this long is lost.
 const LOST_AFTER: Duration = Duration::from_secs(20);
 
 impl ThroughKafka {
-    #[cfg(not(feature = "engines"))]
-    pub fn run(&self) -> Result<Run> {
-        anyhow::bail!("not in this build ({LOST_AFTER:?})")
-    }
-
     /// Produces and receives, here and now. Settings are those of our log: acks=all, idempotent, no linger.
-    #[cfg(feature = "engines")]
     pub fn run(&self) -> Result<Run> {
-        use anyhow::Context as _;
-        use rdkafka::ClientConfig;
-        use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-        use rdkafka::consumer::{BaseConsumer, Consumer as _};
-        use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-        use rdkafka::{Message as _, Offset, TopicPartitionList};
-
-        use crate::harness::{Latencies, Meter};
-        use crate::load::Schedule;
-
         let topic = format!("floor-{:016x}", rand::random::<u64>());
         let client = |more: &[(&str, &str)]| {
             let mut config = ClientConfig::new();
@@ -61,7 +48,7 @@ impl ThroughKafka {
             .build()?;
         let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
         for made in runtime.block_on(admin.create_topics([&new], &AdminOptions::new()))? {
-            made.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+            made.map_err(|(topic, code)| anyhow!("{topic}: {code}"))?;
         }
         let producer: BaseProducer = client(&[
             ("acks", "all"),
@@ -108,14 +95,14 @@ impl ThroughKafka {
                 let now = Instant::now();
                 let payload = message.payload().context("a record without content")?;
                 let number = u64::from_le_bytes(payload[..8].try_into()?);
-                anyhow::ensure!(number == expected, "{number} came instead of {expected}");
+                ensure!(number == expected, "{number} came instead of {expected}");
                 if let Some(latency) = schedule.latency(number, now) {
                     received.record(latency)?;
                 }
             }
             sending
                 .join()
-                .map_err(|_| anyhow::anyhow!("the producer panicked"))??;
+                .map_err(|_| anyhow!("the producer panicked"))??;
             anyhow::Ok(received)
         })?;
         Ok(meter

@@ -1,6 +1,7 @@
 //! `onair bench engines`: OnAir as one process a role, on a real Kafka and a real Cassandra.
 
 mod debezium;
+mod heads;
 mod kafka;
 mod latency;
 mod replay;

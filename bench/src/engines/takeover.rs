@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use onair_sdk::{Backoff, Feed, GtidSet, Raw};
 
 use super::World;
+use super::heads::Heads;
 use crate::harness::{
     Beside, Bound, Case, Figure, Latencies, Of, Program, Report, Role, Run, Target,
 };
@@ -17,6 +18,10 @@ const TARGET_SECONDS: f64 = 10.0;
 
 const NEXT: &str = "to the next version";
 const FLOOR: &str = "nothing ends";
+/// A transaction that touches every bucket.
+const TOUCH_ALL: &str = "UPDATE live.room SET area_id = area_id + 1 WHERE id <= 400";
+/// Between two looks at the heads.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,7 @@ impl End {
     fn name(self) -> &'static str {
         match self {
             End::ReaderKilled => "the reader is killed, a standby takes over",
-            End::MergerKilled => "a merger is killed, the other takes its buckets",
+            End::MergerKilled => "a merger is killed, the other moves its heads",
             End::ServerKilled => "a server is killed, the client goes to the other",
         }
     }
@@ -55,11 +60,14 @@ pub(super) fn measure(report: &mut Report<'_>, world: &mut World) -> Result<()> 
             .backoff(backoff)
             .connect(),
     )?;
+    let heads = runtime.block_on(Heads::open(world.fleet.cassandra(), "onair"))?;
     for end in End::ALL {
         let world = std::cell::RefCell::new(&mut *world);
+        // Of mergers nobody sees anything but the heads that they move.
+        let heads = (end == End::MergerKilled).then_some(&heads);
         let once = |end: Option<End>| {
             let mut world = world.borrow_mut();
-            runtime.block_on(one(&mut world, &feed, end))
+            runtime.block_on(one(&mut world, (&feed, heads), end))
         };
         let programs = vec![
             Program::new(FLOOR, Role::Floor, || once(None)),
@@ -84,8 +92,13 @@ pub(super) fn measure(report: &mut Report<'_>, world: &mut World) -> Result<()> 
     Ok(())
 }
 
-/// Ends it, commits, and waits for the commit at the client; then starts it again.
-async fn one(world: &mut World, feed: &Feed<Raw>, end: Option<End>) -> Result<Run> {
+/// Ends it, commits, and waits for the commit at the client, and where they are given in the heads; then starts it
+/// again.
+async fn one(
+    world: &mut World,
+    (feed, heads): (&Feed<Raw>, Option<&Heads>),
+    end: Option<End>,
+) -> Result<Run> {
     let name = match end {
         None => None,
         Some(End::ReaderKilled) => Some(world.fleet.reader()?),
@@ -96,15 +109,22 @@ async fn one(world: &mut World, feed: &Feed<Raw>, end: Option<End>) -> Result<Ru
     if let Some(name) = &name {
         world.fleet.role(name)?.kill9()?;
     }
-    world
-        .mysql
-        .sql("UPDATE live.room SET area_id = area_id + 1 WHERE id = 1")?;
+    world.mysql.sql(TOUCH_ALL)?;
     let executed = world
         .mysql
         .sql("SELECT REPLACE(@@gtid_executed, '\\n', '')")?;
     let executed: GtidSet = executed.trim().parse()?;
-    match tokio::time::timeout(PATIENCE, feed.wait_for(executed)).await {
-        Ok(snapshot) => drop(snapshot?),
+    let seen = async {
+        let snapshot = feed.wait_for(executed).await?;
+        while let Some(heads) = heads
+            && !heads.are_at(snapshot.version()).await?
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(PATIENCE, seen).await {
+        Ok(seen) => seen?,
         Err(_) => bail!("not within {PATIENCE:?}\n{}", world.fleet.logs()),
     }
     let took = begun.elapsed();

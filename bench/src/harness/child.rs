@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meter::{Run, Watch};
-use crate::{decode, engines, headline, scan};
+use crate::{decode, scan};
+#[cfg(feature = "engines")]
+use crate::{engines, headline};
 
 /// Until a program that says nothing is given up.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -33,8 +35,11 @@ const LOG_LINES: usize = 40;
 pub enum Job {
     Drain(decode::Drain),
     Scan(scan::Pass),
+    #[cfg(feature = "engines")]
     ThroughKafka(engines::ThroughKafka),
+    #[cfg(feature = "engines")]
     Clients(headline::Clients),
+    #[cfg(feature = "engines")]
     Poller(headline::Poller),
 }
 
@@ -94,9 +99,11 @@ impl Job {
         let run = match self {
             Job::Drain(drain) => drain.run(),
             Job::Scan(pass) => pass.run(),
+            #[cfg(feature = "engines")]
             Job::ThroughKafka(through) => through.run(),
-            // They go on until they are no longer wanted.
+            #[cfg(feature = "engines")]
             Job::Clients(clients) => return clients.run(),
+            #[cfg(feature = "engines")]
             Job::Poller(poller) => return poller.run(),
         };
         say(&run?)
