@@ -9,12 +9,16 @@ use crate::harness::{BenchResult, Measuring};
 use crate::page;
 
 /// The benches, and how much of the time each gets.
-const BENCHES: [(&str, u32); 5] = [
+const BENCHES: [(&str, u32); 9] = [
     ("decode", 8),
     ("latency", 3),
     ("engines", 5),
     ("headline", 4),
     ("scan", 4),
+    ("fanout", 8),
+    ("memory", 1),
+    ("slow", 2),
+    ("storm", 4),
 ];
 
 /// Those that are not in every build.

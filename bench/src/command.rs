@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::{Job, Placed};
-use crate::{all, compare, decode, latency, page, scan};
+use crate::{all, compare, decode, fanout, latency, page, scan};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
 
@@ -30,6 +30,14 @@ enum Name {
     Latency(latency::LatencyArgs),
     /// A pass over the live rows of a large table, beside bare SELECTs
     Scan(scan::ScanArgs),
+    /// Updates and snapshots to thousands of subscribers, beside write(), tonic + prost and grpc-go
+    Fanout(fanout::FanoutArgs),
+    /// What a server holds for each subscriber, beside tonic + prost and grpc-go
+    Memory(fanout::MemoryArgs),
+    /// One subscriber that stops reading, and all others
+    Slow(fanout::SlowArgs),
+    /// Thousands of clients ask for a large snapshot within a second, beside write() and tonic + prost
+    Storm(fanout::StormArgs),
     /// OnAir on a real Kafka and a real Cassandra: latency, takeovers
     #[cfg(feature = "engines")]
     Engines(engines::EnginesArgs),
@@ -56,6 +64,10 @@ impl Name {
             Name::Decode(args) => args.measuring.placed(),
             Name::Latency(args) => args.measuring.placed(),
             Name::Scan(args) => args.measuring.placed(),
+            Name::Fanout(args) => args.measuring.placed(),
+            Name::Memory(args) => args.measuring.placed(),
+            Name::Slow(args) => args.measuring.placed(),
+            Name::Storm(args) => args.measuring.placed(),
             #[cfg(feature = "engines")]
             Name::Engines(args) => args.measuring.placed(),
             #[cfg(feature = "engines")]
@@ -75,6 +87,10 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         Name::Decode(args) => decode::run(args)?,
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,
+        Name::Fanout(args) => fanout::run(args)?,
+        Name::Memory(args) => fanout::run_memory(args)?,
+        Name::Slow(args) => fanout::run_slow(args)?,
+        Name::Storm(args) => fanout::run_storm(args)?,
         #[cfg(feature = "engines")]
         Name::Engines(args) => engines::run(args)?,
         #[cfg(feature = "engines")]

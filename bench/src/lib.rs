@@ -9,6 +9,7 @@ pub mod decode;
 #[cfg(feature = "engines")]
 pub mod engines;
 pub mod fleet;
+pub mod fanout;
 pub mod harness;
 #[cfg(feature = "engines")]
 pub mod headline;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meter::{Run, Watch};
-use crate::{decode, scan};
+use crate::{decode, fanout, scan};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
 
@@ -35,6 +35,7 @@ const LOG_LINES: usize = 40;
 pub enum Job {
     Drain(decode::Drain),
     Scan(scan::Pass),
+    Fanout(fanout::Part),
     #[cfg(feature = "engines")]
     ThroughKafka(engines::ThroughKafka),
     #[cfg(feature = "engines")]
@@ -99,6 +100,8 @@ impl Job {
         let run = match self {
             Job::Drain(drain) => drain.run(),
             Job::Scan(pass) => pass.run(),
+            // It goes on, and says other things.
+            Job::Fanout(part) => return part.serve(),
             #[cfg(feature = "engines")]
             Job::ThroughKafka(through) => through.run(),
             #[cfg(feature = "engines")]

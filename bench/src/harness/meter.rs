@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::{ClearRefs, Process};
 use serde::{Deserialize, Serialize};
@@ -105,7 +107,8 @@ fn time(value: TimeVal) -> Duration {
     Duration::from_secs(value.tv_sec().unsigned_abs()) + Duration::from_micros(micros)
 }
 
-/// Of another process, as the kernel has it: CPU in steps of 10 ms, so a stretch should last a second.
+/// Of another process, as the kernel has it: its CPU in all to the microsecond, what of it is the kernel's in steps of
+/// 10 ms.
 #[derive(Debug)]
 pub struct Watch {
     pid: u32,
@@ -115,8 +118,9 @@ pub struct Watch {
 
 #[derive(Clone, Copy, Debug)]
 struct Moment {
-    user_seconds: f64,
-    system_seconds: f64,
+    cpu: Duration,
+    user_ticks: u64,
+    system_ticks: u64,
     resident_bytes: u64,
     peak_bytes: u64,
 }
@@ -135,16 +139,25 @@ impl Watch {
         })
     }
 
+    /// Held when it began.
+    pub fn resident_bytes(&self) -> u64 {
+        self.before.resident_bytes
+    }
+
     pub fn stop(self, units: u64, counts: &[(&str, u64)]) -> Result<Run> {
         let wall = self.begun.elapsed();
         let after = Moment::of(&process(self.pid)?)?;
         let held = after
             .resident_bytes
             .saturating_sub(self.before.resident_bytes);
+        let cpu = (after.cpu - self.before.cpu).as_secs_f64();
+        let user_ticks = (after.user_ticks - self.before.user_ticks) as f64;
+        let system_ticks = (after.system_ticks - self.before.system_ticks) as f64;
+        let user = user_ticks / (user_ticks + system_ticks).max(1.0);
         Ok(Run {
             units,
-            user_seconds: after.user_seconds - self.before.user_seconds,
-            system_seconds: after.system_seconds - self.before.system_seconds,
+            user_seconds: cpu * user,
+            system_seconds: cpu * (1.0 - user),
             wall_seconds: wall.as_secs_f64(),
             memory_peak_bytes: after.peak_bytes,
             memory_bytes: Some(held),
@@ -186,12 +199,13 @@ impl Moment {
     fn of(process: &Process) -> Result<Self> {
         let stat = process.stat()?;
         let status = process.status()?;
-        let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
-        // The kernel's kibibytes.
+        let clock = clock_getcpuclockid(Pid::from_raw(process.pid))?;
         Ok(Moment {
-            user_seconds: seconds(stat.utime),
-            system_seconds: seconds(stat.stime),
+            cpu: clock_gettime(clock)?.into(),
+            user_ticks: stat.utime,
+            system_ticks: stat.stime,
             resident_bytes: stat.rss_bytes().get(),
+            // The kernel's kibibytes.
             peak_bytes: status.vmhwm.unwrap_or_default() << 10,
         })
     }
