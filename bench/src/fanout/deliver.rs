@@ -65,12 +65,7 @@ fn case<'a>(what: What, scene: Scene, facts: &Value) -> Case<'a> {
         }
     });
     let ours = |other: Program, bound| {
-        Target::beside(
-            Program::OnAir.name(),
-            [other.name()],
-            Figure::Cpu,
-            bound,
-        )
+        Target::beside(Program::OnAir.name(), [other.name()], Figure::Cpu, bound)
     };
     let (floor, tonic, name) = match what {
         What::Updates { .. } => (1.5, 0.8, format!("an update, {HZ} a second")),

@@ -312,7 +312,10 @@ mod tests {
         assert_eq!((held.version, held.published_nanos), (5, 5_000));
         assert_eq!(take(frame(4, 7)).expect("it applies"), None);
         take(seal(8)).expect_err("not what the frame leads to");
-        assert_eq!(take(said(Message::Progress(Progress::default()))).expect("fine"), None);
+        assert_eq!(
+            take(said(Message::Progress(Progress::default()))).expect("fine"),
+            None
+        );
         take(frame(3, 5)).expect_err("it leads nowhere");
         take(frame(6, 9)).expect_err("something is missing");
         take(said(Message::GoAway(onair_proto::v1::GoAway::default())))

@@ -20,11 +20,14 @@ mod subscribers;
 #[cfg(feature = "peers")]
 mod tonic;
 
+use std::io::stdin;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::mpsc::{Receiver, channel};
 
 pub use self::deliver::FanoutArgs;
 pub use self::memory::MemoryArgs;
@@ -104,6 +107,21 @@ struct Published {
     subscribers: usize,
     /// Of the last update, where that is not their count.
     version: Option<u64>,
+}
+
+/// What is told on standard input, until there is no more.
+fn orders() -> Receiver<Result<Publish>> {
+    let (told, orders) = channel(1);
+    thread::spawn(move || {
+        for line in stdin().lines() {
+            let order = line.map_err(anyhow::Error::from);
+            let order = order.and_then(|line| Publish::of(&line));
+            if told.blocking_send(order).is_err() {
+                return;
+            }
+        }
+    });
+    orders
 }
 
 #[derive(Deserialize)]

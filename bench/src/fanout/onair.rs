@@ -21,14 +21,13 @@ use onair_store::schema::FeedSchema;
 use onair_store::{CellKey, ShardStore};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::rows::room;
-use super::{Publish, clock, descriptors};
+use super::{clock, descriptors};
 use crate::harness::child::say;
 
 pub(super) const FEED: &str = "rooms";
@@ -82,16 +81,15 @@ impl OnAir {
         serving.spawn(server.run(CancellationToken::new()));
         handle.ready().await;
         say(&json!({ "ready": { "port": port } }))?;
-        let mut lines = BufReader::new(stdin()).lines();
+        let mut orders = super::orders();
         let mut tick = tokio::time::interval(FULL_CUT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                line = lines.next_line() => {
-                    let Some(line) = line? else {
+                order = orders.recv() => {
+                    let Some(publish) = order.transpose()? else {
                         return Ok(());
                     };
-                    let publish = Publish::of(&line)?;
                     for due in publish.dues() {
                         tokio::time::sleep(due.saturating_sub(clock::now()?)).await;
                         feed.update(publish.rows).await?;
@@ -153,7 +151,7 @@ impl Feed {
         let bodies = buckets.all().zip(contents);
         let bodies = bodies.map(|(bucket, rows)| (bucket, Body::Replace { d: start, rows }));
         let opening = sequence.restate(0, bodies.collect());
-        let mut feed = Feed {
+        let feed = Feed {
             sequence,
             log,
             updates: 0,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
-use super::stage::{Program, Scene, Stage};
 use super::UPDATE_ROWS;
+use super::stage::{Program, Scene, Stage};
 use crate::harness::{self, Bound, Case, Figure, Measuring, Of, Report, Role, Run, Target};
 
 /// So many that what may wait for the one who has stopped is full within two seconds.
@@ -74,7 +74,10 @@ pub(super) fn run(args: &SlowArgs) -> Result<()> {
             noise: Some(Of::new(named(0), P99)),
             facts: facts.clone(),
             ..Case::new(
-                format!("one of {subscribers} subscribers of {} stops reading", program.name()),
+                format!(
+                    "one of {subscribers} subscribers of {} stops reading",
+                    program.name()
+                ),
                 "run",
                 P99,
                 programs.into(),

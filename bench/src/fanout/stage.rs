@@ -149,7 +149,8 @@ impl Scene {
         for program in Program::ALL {
             if program.missing(&scene).is_none() {
                 let (snapshot, update) = scene.bytes_of(program)?;
-                let bytes = json!({ "bytes of a snapshot": snapshot, "bytes of an update": update });
+                let bytes =
+                    json!({ "bytes of a snapshot": snapshot, "bytes of an update": update });
                 facts.insert(program.name().to_owned(), bytes);
             }
         }
@@ -248,7 +249,10 @@ impl Stage {
         let published: Published = Publish { count, hz, rows }.ask(&mut self.server)?;
         self.published += count;
         let (there, all) = (published.subscribers, self.scene.subscribers);
-        ensure!(there == all, "{there} of {all} subscribers of {name} are there");
+        ensure!(
+            there == all,
+            "{there} of {all} subscribers of {name} are there"
+        );
         // Where a version is more than a count, the server says which is the last.
         let version = published.version.unwrap_or(self.published);
         let came: Came = self

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -18,7 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::rows::room;
-use super::{Publish, clock, descriptors};
+use super::{clock, descriptors};
 use crate::harness::child::say;
 
 mod generated {
@@ -65,9 +64,8 @@ async fn serving() -> Result<()> {
             .serve_with_incoming(incoming)
     });
     say(&json!({ "ready": { "port": port } }))?;
-    let mut lines = BufReader::new(stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
-        let publish = Publish::of(&line)?;
+    let mut orders = super::orders();
+    while let Some(publish) = orders.recv().await.transpose()? {
         for due in publish.dues() {
             tokio::time::sleep(due.saturating_sub(clock::now()?)).await;
             service.publish(publish.rows);
