@@ -57,6 +57,8 @@ struct Content {
     uncontained: Option<Instant>,
     /// What rows are of in the epoch of the newest cut.
     described: Option<(Epoch, Arc<Schema>)>,
+    /// When everybody last heard that the content is still complete; `None`: it is due.
+    said: Option<Instant>,
 }
 
 /// What one run over the log holds beside the content.
@@ -97,6 +99,7 @@ impl Worker {
             assembly: Assembly::new(self.lineage, self.feed.buckets),
             uncontained: None,
             described: None,
+            said: None,
         };
         loop {
             let ended = tokio::select! {
@@ -127,12 +130,18 @@ impl Worker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due: Option<Instant> = None;
         let mut last = Instant::now();
+        content.said = None;
         loop {
+            let progress_due = content.said.map(|said| said + self.settings.progress);
             tokio::select! {
                 biased;
                 _ = tick.tick() => {
                     self.heal(&mut content.assembly, &mut run).await?;
                     self.publish(content, &mut run).await?;
+                    self.show_state(&content.assembly, &run.why_held());
+                }
+                () = tokio::time::sleep_until(progress_due.unwrap_or(last)) => {
+                    content.said = Some(Instant::now());
                     self.progress(&content.assembly, &run.why_held());
                 }
                 () = tokio::time::sleep_until(due.unwrap_or(last)), if due.is_some() => {
@@ -237,7 +246,7 @@ impl Worker {
         }
         if let Ok(Published { snapshot, frame }) = assembly.publish(Rewind::Wait) {
             self.state.published(&snapshot.seal);
-            self.ring.publish(snapshot, frame, &schema);
+            self.ring.publish(snapshot, frame, &schema, None);
         }
         Ok(())
     }
@@ -388,7 +397,14 @@ impl Worker {
                 run.held = None;
                 content.uncontained = None;
                 self.state.published(&snapshot.seal);
-                self.ring.publish(snapshot, frame, &schema);
+                // Progress that is due soon goes out with the frame: to thousands of subscribers, sending is what costs.
+                let half = self.settings.progress / 2;
+                let rides = frame.is_some() && content.said.is_some_and(|at| at.elapsed() >= half);
+                if rides {
+                    content.said = Some(Instant::now());
+                }
+                let age = rides.then(|| self.state.age());
+                self.ring.publish(snapshot, frame, &schema, age);
             }
             Err(Hold::Done) => run.held = None,
             Err(hold) => {
@@ -450,7 +466,7 @@ impl Worker {
         Ok(())
     }
 
-    fn progress(&self, assembly: &Assembly, held: &str) {
+    fn show_state(&self, assembly: &Assembly, held: &str) {
         self.state.buckets(
             self.feed
                 .buckets
@@ -460,11 +476,14 @@ impl Worker {
         self.state.held(held);
         if let Some(snapshot) = assembly.published() {
             self.state.published(&snapshot.seal);
-            self.ring.progress(
-                Arc::clone(snapshot),
-                held,
-                self.state.age().as_millis() as u64,
-            );
+        }
+    }
+
+    fn progress(&self, assembly: &Assembly, held: &str) {
+        self.show_state(assembly, held);
+        if let Some(snapshot) = assembly.published() {
+            self.ring
+                .progress(Arc::clone(snapshot), held, self.state.age());
         }
     }
 

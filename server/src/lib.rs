@@ -201,10 +201,9 @@ impl Server {
             }
         });
         let service = Service {
-            feeds: served,
+            feeds: Arc::clone(&served),
             store: Arc::clone(&backends.store),
             settings: settings.clone(),
-            drain: shutdown.clone(),
             build: backends.build,
             roles: backends.roles,
             archive: Archive::new(
@@ -249,6 +248,9 @@ impl Server {
         let ended = tokio::select! {
             ended = &mut serve => ended,
             () = shutdown.cancelled() => {
+                for of_feed in served.values() {
+                    of_feed.ring.drain();
+                }
                 // Streams say GoAway and end; idle connections would hold the server for as long as they live.
                 drained.cancel();
                 tokio::time::timeout(settings.drain, &mut serve).await.unwrap_or(Ok(()))

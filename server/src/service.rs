@@ -11,7 +11,6 @@ use onair_proto::v1::on_air_server::OnAir;
 use onair_proto::{convert, entries, v1};
 use onair_store::ShardStore;
 use prost::Message;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::config::Settings;
@@ -55,7 +54,6 @@ pub(crate) struct Service {
     pub(crate) feeds: Arc<BTreeMap<Arc<str>, Served>>,
     pub(crate) store: Arc<dyn ShardStore>,
     pub(crate) settings: Settings,
-    pub(crate) drain: CancellationToken,
     pub(crate) build: Arc<str>,
     pub(crate) roles: Roles,
     pub(crate) archive: Archive,
@@ -119,7 +117,6 @@ impl Service {
             ring: Arc::clone(&served.ring),
             client,
             have: request.have,
-            drain: self.drain.clone(),
             retry_after: self.settings.retry_after,
         })
     }

@@ -16,7 +16,6 @@ use onair_model::Version;
 use onair_proto::v1::subscribe_response::Message;
 use onair_proto::{convert, v1};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::ring::{Client, Next, Resume, Ring};
 use crate::wire;
@@ -30,7 +29,6 @@ pub(crate) struct Subscription {
     pub(crate) ring: Arc<Ring>,
     pub(crate) client: Client,
     pub(crate) have: Option<v1::Have>,
-    pub(crate) drain: CancellationToken,
     pub(crate) retry_after: Duration,
 }
 
@@ -40,7 +38,6 @@ pub(crate) fn stream(subscription: Subscription) -> impl Stream<Item = Bytes> + 
         ring,
         client,
         have,
-        drain,
         retry_after,
     } = subscription;
     let end = ring.watch();
@@ -48,7 +45,6 @@ pub(crate) fn stream(subscription: Subscription) -> impl Stream<Item = Bytes> + 
         ring,
         _client: client,
         end,
-        drain,
         retry_after,
         lags: 0,
         queue: Vec::new().into_iter(),
@@ -64,7 +60,6 @@ struct State {
     ring: Arc<Ring>,
     _client: Client,
     end: watch::Receiver<u64>,
-    drain: CancellationToken,
     retry_after: Duration,
     lags: u32,
     /// Bytes to be sent before anything else: shared ones, at most a snapshot's.
@@ -89,7 +84,7 @@ impl State {
             if let Some(bytes) = self.queue.next() {
                 return Some(bytes);
             }
-            if self.drain.is_cancelled() && !matches!(self.stage, Stage::Done) {
+            if self.ring.is_draining() && !matches!(self.stage, Stage::Done) {
                 return Some(self.go_away("this server is going down"));
             }
             match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -200,11 +195,8 @@ impl State {
 
     /// Waits until the ring moves or the server drains.
     async fn wait(&mut self) {
-        tokio::select! {
-            biased;
-            () = self.drain.cancelled() => {}
-            _ = self.end.changed() => {}
-        }
+        // Its sender is the ring that we hold.
+        let _ = self.end.changed().await;
     }
 
     fn say(&mut self, message: Message) {

@@ -1,5 +1,7 @@
 //! gRPC messages as bytes, framed once and shared by every subscriber.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use onair_model::plant::{Bug, planted};
 use onair_model::{Frame, GtidSet, Seal, Snapshot};
@@ -29,7 +31,7 @@ pub(crate) fn message(message: v1::subscribe_response::Message) -> Bytes {
 }
 
 /// A frame and its seal; `executed` is what came to the set since the seal before.
-pub(crate) fn frame(frame: &Frame, seal: &Seal, executed: &GtidSet) -> Bytes {
+pub(crate) fn frame(frame: &Frame, seal: &Seal, executed: &GtidSet) -> BytesMut {
     let mut out = BytesMut::new();
     let mut rest = &frame.touched[..];
     loop {
@@ -55,7 +57,26 @@ pub(crate) fn frame(frame: &Frame, seal: &Seal, executed: &GtidSet) -> Bytes {
         &mut out,
         v1::subscribe_response::Message::Seal(convert::seal_to_wire(seal, executed)),
     );
-    out.freeze()
+    out
+}
+
+/// Appends that the content was complete so long ago; `executed` is what came to the set since the message before.
+pub(crate) fn progress(
+    out: &mut BytesMut,
+    seal: &Seal,
+    executed: &GtidSet,
+    held: &str,
+    age: Duration,
+) {
+    let message = v1::Progress {
+        version: seal.version.get(),
+        source_time: seal.source_time,
+        executed: executed.to_string(),
+        proven: seal.proven.map(convert::proven_to_wire),
+        held: held.to_owned(),
+        age_ms: age.as_millis() as u64,
+    };
+    append(out, v1::subscribe_response::Message::Progress(message));
 }
 
 /// A snapshot's chunks and its seal.

@@ -70,8 +70,10 @@ impl Bare {
             let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
             for event in &events[..count] {
                 if event.data() == LISTENER {
-                    let (socket, _) = listener.accept()?;
+                    let (mut socket, _) = listener.accept()?;
                     socket.set_nodelay(true)?;
+                    // As an HTTP/2 server says something first.
+                    socket.write_all(&[0])?;
                     let index = sockets.len() as u64;
                     epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, index))?;
                     sockets.push(socket);

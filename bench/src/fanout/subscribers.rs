@@ -265,13 +265,20 @@ impl All<'_> {
     }
 
     fn connect(&mut self, index: usize) -> Result<()> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.of.port))?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.of.port))?;
         stream.set_nodelay(true)?;
-        let http2 = match self.of.limits(index) {
-            Some(limits) => {
-                let (connection, first) = Connection::new(limits);
-                (&stream).write_all(&first)?;
-                Some(connection)
+        let http2 = self.of.limits(index).map(Connection::new);
+        if let Some((_, first)) = &http2 {
+            stream.write_all(first)?;
+        }
+        // One after the other: what a server has not accepted yet waits in a short queue, which must not run over.
+        let count = stream.read(&mut self.buffer)?;
+        let http2 = match http2 {
+            Some((mut http2, _)) => {
+                let mut out = Vec::new();
+                http2.push(&self.buffer[..count], &mut out, |_| Ok(()))?;
+                stream.write_all(&out)?;
+                Some(http2)
             }
             None => None,
         };
