@@ -37,7 +37,7 @@ pub struct Settings {
     pub streams_per_connection: u32,
     /// Connections are told to go away after this long, so that load can move; `None`: never.
     pub connection_age_max: Option<Duration>,
-    /// HTTP/2 keep-alive: a connection that does not answer within twice this is closed.
+    /// HTTP/2 keep-alive: a connection that does not answer within seven times this is closed.
     pub keepalive: Duration,
     /// How often everybody hears that the content is still complete. At most a second.
     pub progress: Duration,

@@ -41,6 +41,10 @@ pub use crate::service::{RoleReport, Roles};
 use crate::service::{Served, Service};
 use crate::state::FeedState;
 
+/// How long a connection's answer is waited for, in keep-alive intervals. The question waits behind what the client has
+/// still to receive: a snapshot over a slow line, or everybody's at once, must not look like a dead client.
+const KEEPALIVE_PATIENCE: u32 = 6;
+
 /// What a server is made of.
 pub struct Backends {
     /// The store's lineage.
@@ -235,7 +239,7 @@ impl Server {
         let mut builder = tonic::transport::Server::builder()
             .max_concurrent_streams(settings.streams_per_connection)
             .http2_keepalive_interval(Some(settings.keepalive))
-            .http2_keepalive_timeout(Some(settings.keepalive))
+            .http2_keepalive_timeout(Some(settings.keepalive * KEEPALIVE_PATIENCE))
             .max_frame_size(Some(256 << 10));
         if let Some(age) = settings.connection_age_max {
             builder = builder.max_connection_age(age);

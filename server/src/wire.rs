@@ -8,8 +8,9 @@ use onair_model::{Frame, GtidSet, Seal, Snapshot};
 use onair_proto::{convert, entries, v1};
 use prost::Message;
 
-/// Payload of one chunk, in bytes: below every client's default message limit, and large enough for few messages.
-pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+/// Payload of one chunk, in bytes: below every client's default message limit, large enough for few messages, and with
+/// what is around it within one HTTP/2 frame of 256 KiB, which our SDK allows.
+pub(crate) const CHUNK_BYTES: usize = 255 * 1024;
 
 /// Appends one message with gRPC's five-byte prefix.
 pub(crate) fn append(out: &mut BytesMut, message: v1::subscribe_response::Message) {
@@ -85,28 +86,33 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Vec<Bytes> {
     let version = snapshot.seal.version.get();
     let mut index = 0;
     let mut held = BytesMut::with_capacity(CHUNK_BYTES + 4096);
-    let mut flush = |held: &mut BytesMut, index: &mut u32| {
+    let mut chunk = |held: &mut BytesMut| {
         let chunk = v1::Chunk {
             version,
-            index: *index,
+            index,
             entries: held.split().freeze(),
         };
-        *index += 1;
-        messages.push(message(v1::subscribe_response::Message::Chunk(chunk)));
+        index += 1;
+        let mut out = BytesMut::new();
+        append(&mut out, v1::subscribe_response::Message::Chunk(chunk));
+        out
     };
     for (key, row) in snapshot.iter() {
         if held.len() + entries::size(key, Some(row)) > CHUNK_BYTES && !held.is_empty() {
-            flush(&mut held, &mut index);
-            if planted(Bug::DigestIgnored) && index == 1 {
+            messages.push(chunk(&mut held).freeze());
+            if planted(Bug::DigestIgnored) && messages.len() == 1 {
                 continue;
             }
         }
         entries::write(&mut held, key, Some(row));
     }
-    if !held.is_empty() {
-        flush(&mut held, &mut index);
-    }
+    // The seal goes out with the last of them.
+    let mut last = match held.is_empty() {
+        true => BytesMut::new(),
+        false => chunk(&mut held),
+    };
     let seal = convert::seal_to_wire(&snapshot.seal, &snapshot.seal.executed);
-    messages.push(message(v1::subscribe_response::Message::Seal(seal)));
+    append(&mut last, v1::subscribe_response::Message::Seal(seal));
+    messages.push(last.freeze());
     messages
 }
