@@ -8,8 +8,8 @@ pub mod compare;
 pub mod decode;
 #[cfg(feature = "engines")]
 pub mod engines;
-pub mod fleet;
 pub mod fanout;
+pub mod fleet;
 pub mod harness;
 #[cfg(feature = "engines")]
 pub mod headline;

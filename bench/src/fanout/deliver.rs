@@ -25,7 +25,7 @@ pub struct FanoutArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(crate) measuring: Measuring,
 }
 
 #[derive(Clone, Copy)]
@@ -38,7 +38,6 @@ pub(super) fn run(args: &FanoutArgs) -> Result<()> {
     let measuring = &args.measuring;
     let subscribers = measuring.size(&args.subscribers[..], &[1, 20]);
     let count = measuring.size(args.seconds * HZ as u64, 2);
-    measuring.placed().begin()?;
     let mut report = Report::begin(
         "fanout",
         measuring,

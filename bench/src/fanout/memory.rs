@@ -31,13 +31,12 @@ pub struct MemoryArgs {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     subscribers: u32,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(crate) measuring: Measuring,
 }
 
 pub(super) fn run(args: &MemoryArgs) -> Result<()> {
     let measuring = &args.measuring;
     let subscribers = measuring.size(args.subscribers as usize, 20);
-    measuring.placed().begin()?;
     let mut report = Report::begin(
         "memory",
         measuring,

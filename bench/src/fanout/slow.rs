@@ -29,14 +29,13 @@ pub struct SlowArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(crate) measuring: Measuring,
 }
 
 pub(super) fn run(args: &SlowArgs) -> Result<()> {
     let measuring = &args.measuring;
     let subscribers = measuring.size(args.subscribers as usize, 20);
     let seconds = measuring.size(args.seconds, 1);
-    measuring.placed().begin()?;
     let mut report = Report::begin(
         "slow",
         measuring,

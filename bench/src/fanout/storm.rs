@@ -30,14 +30,13 @@ pub struct StormArgs {
     #[arg(long, default_value_t = 100_000)]
     rows: u32,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(crate) measuring: Measuring,
 }
 
 pub(super) fn run(args: &StormArgs) -> Result<()> {
     let measuring = &args.measuring;
     let clients = measuring.size(args.clients as usize, 20);
     let rows = measuring.size(args.rows, 2_000);
-    measuring.placed().begin()?;
     let (scene, mut facts) = Scene::new(measuring, rows, 1)?;
     let fewer = PEER_BYTES_MAX / (PEER_COPIES * scene.snapshot_bytes as u64).max(1);
     let of_peer = clients.min(usize::try_from(fewer)?);

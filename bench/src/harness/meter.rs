@@ -150,14 +150,11 @@ impl Watch {
         let held = after
             .resident_bytes
             .saturating_sub(self.before.resident_bytes);
-        let cpu = (after.cpu - self.before.cpu).as_secs_f64();
-        let user_ticks = (after.user_ticks - self.before.user_ticks) as f64;
-        let system_ticks = (after.system_ticks - self.before.system_ticks) as f64;
-        let user = user_ticks / (user_ticks + system_ticks).max(1.0);
+        let (user_seconds, system_seconds) = after.since(&self.before).cpu_seconds();
         Ok(Run {
             units,
-            user_seconds: cpu * user,
-            system_seconds: cpu * (1.0 - user),
+            user_seconds,
+            system_seconds,
             wall_seconds: wall.as_secs_f64(),
             memory_peak_bytes: after.peak_bytes,
             memory_bytes: Some(held),
@@ -170,10 +167,11 @@ impl Watch {
 /// What another process has cost since it began, but for the time by the clock.
 pub fn lived(pid: u32, units: u64) -> Result<Run> {
     let moment = Moment::of(&process(pid)?)?;
+    let (user_seconds, system_seconds) = moment.cpu_seconds();
     Ok(Run {
         units,
-        user_seconds: moment.user_seconds,
-        system_seconds: moment.system_seconds,
+        user_seconds,
+        system_seconds,
         memory_peak_bytes: moment.peak_bytes,
         memory_bytes: Some(moment.resident_bytes),
         ..Run::default()
@@ -196,6 +194,23 @@ fn process(pid: u32) -> Result<Process> {
 }
 
 impl Moment {
+    /// As if the process had begun then, as far as CPU is concerned.
+    fn since(self, before: &Moment) -> Moment {
+        Moment {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            user_ticks: self.user_ticks - before.user_ticks,
+            system_ticks: self.system_ticks - before.system_ticks,
+            ..self
+        }
+    }
+
+    /// User's and system's.
+    fn cpu_seconds(&self) -> (f64, f64) {
+        let ticks = (self.user_ticks + self.system_ticks).max(1) as f64;
+        let (cpu, user) = (self.cpu.as_secs_f64(), self.user_ticks as f64 / ticks);
+        (cpu * user, cpu * (1.0 - user))
+    }
+
     fn of(process: &Process) -> Result<Self> {
         let stat = process.stat()?;
         let status = process.status()?;
