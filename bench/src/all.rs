@@ -9,12 +9,15 @@ use crate::harness::{BenchResult, Measuring};
 use crate::page;
 
 /// The benches, and how much of the time each gets.
-const BENCHES: [(&str, u32); 5] = [
+const BENCHES: [(&str, u32); 8] = [
     ("decode", 8),
     ("latency", 3),
     ("engines", 5),
     ("headline", 4),
     ("scan", 4),
+    ("sdk", 4),
+    ("growth", 3),
+    ("fold", 4),
 ];
 
 /// Those that are not in every build.

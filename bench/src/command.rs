@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::{Job, Placed};
-use crate::{all, compare, decode, latency, page, scan};
+use crate::{all, compare, decode, fold, growth, latency, page, scan, sdk};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
 
@@ -26,6 +26,10 @@ enum Name {
     All(all::AllArgs),
     /// Draining a backlog of the binlog, beside mysql_cdc and mysql_async
     Decode(decode::DecodeArgs),
+    /// Folding events into base shards, beside a lightweight transaction an event
+    Fold(fold::FoldArgs),
+    /// What a commit costs where many rows are live
+    Growth(growth::GrowthArgs),
     /// From a commit to the client's callback, beside the commit's own acknowledgement
     Latency(latency::LatencyArgs),
     /// A pass over the live rows of a large table, beside bare SELECTs
@@ -36,6 +40,8 @@ enum Name {
     /// From a commit to the last of a thousand replicas, beside polling by SQL
     #[cfg(feature = "engines")]
     Headline(headline::HeadlineArgs),
+    /// What a replica costs the process that holds it, beside bare maps
+    Sdk(sdk::SdkArgs),
     /// What became better or worse between two folders of results; exit code 3 on a regression
     Compare(compare::CompareArgs),
     /// The page of all results in a folder
@@ -55,7 +61,10 @@ impl Name {
         match self {
             Name::Decode(args) => args.measuring.placed(),
             Name::Latency(args) => args.measuring.placed(),
+            Name::Fold(args) => args.measuring.placed(),
+            Name::Growth(args) => args.measuring.placed(),
             Name::Scan(args) => args.measuring.placed(),
+            Name::Sdk(args) => args.measuring.placed(),
             #[cfg(feature = "engines")]
             Name::Engines(args) => args.measuring.placed(),
             #[cfg(feature = "engines")]
@@ -73,12 +82,15 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     match &args.name {
         Name::All(args) => all::run(args)?,
         Name::Decode(args) => decode::run(args)?,
+        Name::Fold(args) => fold::run(args)?,
+        Name::Growth(args) => growth::run(args)?,
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,
         #[cfg(feature = "engines")]
         Name::Engines(args) => engines::run(args)?,
         #[cfg(feature = "engines")]
         Name::Headline(args) => headline::run(args)?,
+        Name::Sdk(args) => sdk::run(args)?,
         Name::Compare(args) => return compare::run(args),
         Name::Report { dir } => println!("{}", page::write(dir)?.display()),
         Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here()?,

@@ -9,6 +9,8 @@ pub mod decode;
 #[cfg(feature = "engines")]
 pub mod engines;
 pub mod fleet;
+pub mod fold;
+pub mod growth;
 pub mod harness;
 #[cfg(feature = "engines")]
 pub mod headline;
@@ -20,6 +22,7 @@ pub mod page;
 pub mod process;
 pub mod proxy;
 pub mod scan;
+pub mod sdk;
 pub mod seed;
 pub mod table;
 pub mod workload;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meter::{Run, Watch};
-use crate::{decode, scan};
+use crate::{decode, fold, growth, scan, sdk};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
 
@@ -34,6 +34,8 @@ const LOG_LINES: usize = 40;
 #[serde(rename_all = "snake_case")]
 pub enum Job {
     Drain(decode::Drain),
+    Assemble(growth::Assembling),
+    Fold(fold::Work),
     Scan(scan::Pass),
     #[cfg(feature = "engines")]
     ThroughKafka(engines::ThroughKafka),
@@ -41,6 +43,7 @@ pub enum Job {
     Clients(headline::Clients),
     #[cfg(feature = "engines")]
     Poller(headline::Poller),
+    Sdk(sdk::Work),
 }
 
 /// On which processors things run.
@@ -98,6 +101,8 @@ impl Job {
     pub fn run_here(&self) -> Result<()> {
         let run = match self {
             Job::Drain(drain) => drain.run(),
+            Job::Assemble(assembling) => assembling.run(),
+            Job::Fold(work) => work.run(),
             Job::Scan(pass) => pass.run(),
             #[cfg(feature = "engines")]
             Job::ThroughKafka(through) => through.run(),
@@ -105,6 +110,7 @@ impl Job {
             Job::Clients(clients) => return clients.run(),
             #[cfg(feature = "engines")]
             Job::Poller(poller) => return poller.run(),
+            Job::Sdk(work) => work.run(),
         };
         say(&run?)
     }
