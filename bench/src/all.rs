@@ -9,7 +9,7 @@ use crate::harness::{BenchResult, Measuring};
 use crate::page;
 
 /// The benches, and how much of the time each gets.
-const BENCHES: [(&str, u32); 9] = [
+const BENCHES: [(&str, u32); 12] = [
     ("decode", 8),
     ("latency", 3),
     ("engines", 5),
@@ -19,6 +19,9 @@ const BENCHES: [(&str, u32); 9] = [
     ("memory", 1),
     ("slow", 2),
     ("storm", 4),
+    ("sdk", 4),
+    ("growth", 3),
+    ("fold", 4),
 ];
 
 /// Those that are not in every build.

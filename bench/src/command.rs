@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::harness::child::{Job, Placed};
-use crate::{all, compare, decode, fanout, latency, page, scan};
+use crate::{all, compare, decode, fanout, fold, growth, latency, page, scan, sdk};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
 
@@ -26,6 +26,10 @@ enum Name {
     All(all::AllArgs),
     /// Draining a backlog of the binlog, beside mysql_cdc and mysql_async
     Decode(decode::DecodeArgs),
+    /// Folding events into base shards, beside a lightweight transaction an event
+    Fold(fold::FoldArgs),
+    /// What a commit costs where many rows are live
+    Growth(growth::GrowthArgs),
     /// From a commit to the client's callback, beside the commit's own acknowledgement
     Latency(latency::LatencyArgs),
     /// A pass over the live rows of a large table, beside bare SELECTs
@@ -44,6 +48,8 @@ enum Name {
     /// From a commit to the last of a thousand replicas, beside polling by SQL
     #[cfg(feature = "engines")]
     Headline(headline::HeadlineArgs),
+    /// What a replica costs the process that holds it, beside bare maps
+    Sdk(sdk::SdkArgs),
     /// What became better or worse between two folders of results; exit code 3 on a regression
     Compare(compare::CompareArgs),
     /// The page of all results in a folder
@@ -63,11 +69,14 @@ impl Name {
         match self {
             Name::Decode(args) => args.measuring.placed(),
             Name::Latency(args) => args.measuring.placed(),
+            Name::Fold(args) => args.measuring.placed(),
+            Name::Growth(args) => args.measuring.placed(),
             Name::Scan(args) => args.measuring.placed(),
             Name::Fanout(args) => args.measuring.placed(),
             Name::Memory(args) => args.measuring.placed(),
             Name::Slow(args) => args.measuring.placed(),
             Name::Storm(args) => args.measuring.placed(),
+            Name::Sdk(args) => args.measuring.placed(),
             #[cfg(feature = "engines")]
             Name::Engines(args) => args.measuring.placed(),
             #[cfg(feature = "engines")]
@@ -85,6 +94,8 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     match &args.name {
         Name::All(args) => all::run(args)?,
         Name::Decode(args) => decode::run(args)?,
+        Name::Fold(args) => fold::run(args)?,
+        Name::Growth(args) => growth::run(args)?,
         Name::Latency(args) => latency::run(args)?,
         Name::Scan(args) => scan::run(args)?,
         Name::Fanout(args) => fanout::run(args)?,
@@ -95,6 +106,7 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         Name::Engines(args) => engines::run(args)?,
         #[cfg(feature = "engines")]
         Name::Headline(args) => headline::run(args)?,
+        Name::Sdk(args) => sdk::run(args)?,
         Name::Compare(args) => return compare::run(args),
         Name::Report { dir } => println!("{}", page::write(dir)?.display()),
         Name::Program { job } => serde_json::from_str::<Job>(job)?.run_here()?,

@@ -10,6 +10,8 @@ pub mod decode;
 pub mod engines;
 pub mod fanout;
 pub mod fleet;
+pub mod fold;
+pub mod growth;
 pub mod harness;
 #[cfg(feature = "engines")]
 pub mod headline;
@@ -21,6 +23,7 @@ pub mod page;
 pub mod process;
 pub mod proxy;
 pub mod scan;
+pub mod sdk;
 pub mod seed;
 pub mod table;
 pub mod workload;

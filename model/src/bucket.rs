@@ -70,7 +70,14 @@ impl Buckets {
 
     /// The bucket of the key with this [`hash`].
     pub const fn of_hash(self, hash: u64) -> Bucket {
-        Bucket((hash % self.0.get() as u64) as u16)
+        let count = self.0.get() as u64;
+        // The same, without a division where it can be had.
+        let number = if count.is_power_of_two() {
+            hash & (count - 1)
+        } else {
+            hash % count
+        };
+        Bucket(number as u16)
     }
 
     /// All of them, ascending.

@@ -12,6 +12,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -23,8 +24,8 @@ pub struct Key(Repr);
 enum Repr {
     /// Exactly eight bytes, read big-endian: every single-column integer key.
     Eight(u64),
-    /// Any other length.
-    Bytes(Bytes),
+    /// Any other length. Behind a pointer: nearly all keys have eight, and maps are full of keys.
+    Bytes(Arc<Bytes>),
 }
 
 impl Key {
@@ -42,7 +43,7 @@ impl Key {
     pub fn from_bytes(bytes: Bytes) -> Self {
         match <[u8; 8]>::try_from(&bytes[..]) {
             Ok(eight) => Key(Repr::Eight(u64::from_be_bytes(eight))),
-            Err(_) => Key(Repr::Bytes(bytes)),
+            Err(_) => Key(Repr::Bytes(Arc::new(bytes))),
         }
     }
 
@@ -50,7 +51,7 @@ impl Key {
     pub fn copy_from(bytes: &[u8]) -> Self {
         match <[u8; 8]>::try_from(bytes) {
             Ok(eight) => Key(Repr::Eight(u64::from_be_bytes(eight))),
-            Err(_) => Key(Repr::Bytes(Bytes::copy_from_slice(bytes))),
+            Err(_) => Key(Repr::Bytes(Arc::new(Bytes::copy_from_slice(bytes)))),
         }
     }
 
@@ -74,7 +75,7 @@ impl Key {
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {
             Repr::Eight(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
-            Repr::Bytes(bytes) => bytes.clone(),
+            Repr::Bytes(bytes) => Bytes::clone(bytes),
         }
     }
 }

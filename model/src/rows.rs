@@ -1,8 +1,10 @@
 //! The rows of one bucket: a hash map whose copies share what they have in common, so that a snapshot costs
-//! no copy and a change copies one small leaf.
+//! no copy and a change costs the same however many rows there are.
 //!
-//! Leaves are chosen by the high bits of the key's bucket hash; a map doubles its leaves when they grow
-//! above [`LEAF_MEAN_MAX`] entries on average.
+//! Most rows stand in one table, the base, found as in any hash map. A base that nobody shares is changed in place.
+//! What changes beside a shared one stands in a patch: a small map in leaves, of which a change copies one. A patch that
+//! has grown above a [`PATCH_SHARE`]th of its base becomes part of a new one, so each change pays for that many rows'
+//! copies once.
 
 use std::sync::Arc;
 
@@ -10,37 +12,70 @@ use crate::bucket;
 use crate::digest::Digest;
 use crate::key::{Key, Row};
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
+/// The larger, the less memory and time of lookups goes to the patch, and the more time of changes to new bases.
+const PATCH_SHARE: usize = 16;
+/// A patch of so many changes is no reason for a new base.
+const PATCH_MIN: usize = 64;
 /// A leaf is copied when one of its keys changes: small enough to copy in about a microsecond.
 const LEAF_MEAN_MAX: usize = 48;
 
 /// A map from key to `V` with cheap copies. `V` is a [`Row`] in merger and server, the decoded row in an SDK.
 #[derive(Clone, Debug)]
 pub struct Rows<V> {
-    leaves: Arc<Vec<Arc<Leaf<V>>>>,
+    base: Arc<Table<V>>,
+    /// `None`: the base's row of this key is gone.
+    patch: Leaves<Option<V>>,
     len: usize,
 }
 
-type Leaf<V> = HashTable<(Key, V)>;
+type Table<V> = HashTable<(Key, V)>;
 
 fn hash(key: &Key) -> u64 {
     key.with_bytes(bucket::hash)
 }
 
+/// A table uses a hash's lowest and highest bits. All keys of a bucket may have the lowest ones in common.
+const fn in_table(hash: u64) -> u64 {
+    hash.rotate_right(16)
+}
+
+fn find<V>(table: &Table<V>, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<&(Key, V)> {
+    table.find(in_table(hash), |entry| is_key(&entry.0))
+}
+
+fn insert<V>(table: &mut Table<V>, hash: u64, key: Key, row: V) -> Option<V> {
+    let entry = table.entry(
+        in_table(hash),
+        |entry| entry.0 == key,
+        |entry| in_table(self::hash(&entry.0)),
+    );
+    match entry {
+        Entry::Occupied(mut held) => Some(std::mem::replace(&mut held.get_mut().1, row)),
+        Entry::Vacant(free) => {
+            free.insert((key, row));
+            None
+        }
+    }
+}
+
+fn remove<V>(table: &mut Table<V>, hash: u64, key: &Key) -> Option<V> {
+    let held = table.find_entry(in_table(hash), |entry| entry.0 == *key);
+    held.ok().map(|held| held.remove().0.1)
+}
+
 impl<V: Clone> Rows<V> {
     /// No rows.
     pub fn new() -> Self {
-        Rows {
-            leaves: Arc::new(vec![Arc::new(HashTable::new())]),
-            len: 0,
-        }
+        Rows::with_capacity(0)
     }
 
-    /// No rows, with leaves for about this many.
+    /// No rows, with room for this many.
     pub fn with_capacity(rows: usize) -> Self {
-        let leaves = rows.div_ceil(LEAF_MEAN_MAX).next_power_of_two();
         Rows {
-            leaves: Arc::new((0..leaves).map(|_| Arc::new(HashTable::new())).collect()),
+            base: Arc::new(HashTable::with_capacity(rows)),
+            patch: Leaves::new(),
             len: 0,
         }
     }
@@ -63,9 +98,10 @@ impl<V: Clone> Rows<V> {
     /// The entry with this [`bucket::hash`] whose key passes `is_key`: for a caller who has hashed already, or
     /// has no [`Key`] at hand.
     pub fn find(&self, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<(&Key, &V)> {
-        let leaf = &self.leaves[self.leaf(hash)];
-        leaf.find(hash, |entry| is_key(&entry.0))
-            .map(|entry| (&entry.0, &entry.1))
+        if let Some((key, row)) = self.patch.find(hash, &is_key) {
+            return row.as_ref().map(|row| (key, row));
+        }
+        find(&self.base, hash, is_key).map(|(key, row)| (key, row))
     }
 
     /// Sets the row of a key and returns the one before.
@@ -75,20 +111,17 @@ impl<V: Clone> Rows<V> {
 
     /// As [`Rows::insert`], with the key's [`bucket::hash`].
     pub fn insert_hashed(&mut self, hash: u64, key: Key, row: V) -> Option<V> {
-        if self.len >= self.leaves.len() * LEAF_MEAN_MAX {
-            self.grow();
-        }
-        let leaf = self.leaf_mut(hash);
-        match leaf.entry(hash, |entry| entry.0 == key, |entry| self::hash(&entry.0)) {
-            hashbrown::hash_table::Entry::Occupied(mut held) => {
-                Some(std::mem::replace(&mut held.get_mut().1, row))
-            }
-            hashbrown::hash_table::Entry::Vacant(free) => {
-                free.insert((key, row));
-                self.len += 1;
-                None
-            }
-        }
+        let before = if let Some(base) = self.own_base() {
+            insert(base, hash, key, row)
+        } else {
+            let before = self.find(hash, |held| *held == key);
+            let before = before.map(|(_, row)| row.clone());
+            self.patch.insert(hash, key, Some(row));
+            self.settle();
+            before
+        };
+        self.len += usize::from(before.is_none());
+        before
     }
 
     /// Takes a key out and returns its row.
@@ -99,50 +132,43 @@ impl<V: Clone> Rows<V> {
     /// As [`Rows::remove`], with the key's [`bucket::hash`].
     pub fn remove_hashed(&mut self, hash: u64, key: &Key) -> Option<V> {
         // Not copying a leaf for a key that is not there.
-        self.find(hash, |held| held == key)?;
-        let leaf = self.leaf_mut(hash);
-        let (held, _) = leaf
-            .find_entry(hash, |entry| entry.0 == *key)
-            .ok()?
-            .remove();
+        let (_, before) = self.find(hash, |held| held == key)?;
+        let before = before.clone();
+        if let Some(base) = self.own_base() {
+            remove(base, hash, key);
+        } else if let Some((key, _)) = find(&self.base, hash, |held| held == key) {
+            self.patch.insert(hash, key.clone(), None);
+            self.settle();
+        } else {
+            self.patch.remove(hash, key);
+        }
         self.len -= 1;
-        Some(held.1)
+        Some(before)
     }
 
     /// All rows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
-        self.leaves
-            .iter()
-            .flat_map(|leaf| leaf.iter().map(|entry| (&entry.0, &entry.1)))
+        let is_patched = |key: &Key| self.patch.len > 0 && self.patched(key).is_some();
+        let base = self.base.iter().filter(move |entry| !is_patched(&entry.0));
+        let base = base.map(|(key, row)| (key, row));
+        base.chain(
+            self.patch
+                .iter()
+                .filter_map(|(key, row)| row.as_ref().map(|row| (key, row))),
+        )
     }
 
-    /// Calls `each` with the rows before and after of every key that may differ: of each key in leaves that the
-    /// two do not share. Copies of one map differ in few leaves, so this costs what changed.
+    /// Calls `each` with the rows before and after of every key that may differ. Copies of one map differ in few
+    /// leaves of their patches, so this costs what changed; once in a while, when a patch became a new base between the
+    /// two, it costs all.
     pub fn differing<'a>(
         before: &'a Rows<V>,
         after: &'a Rows<V>,
         mut each: impl FnMut(&'a Key, Option<&'a V>, Option<&'a V>),
     ) {
-        if Arc::ptr_eq(&before.leaves, &after.leaves) {
-            return;
-        }
-        if before.leaves.len() == after.leaves.len() {
-            for (before, after) in before.leaves.iter().zip(after.leaves.iter()) {
-                if !Arc::ptr_eq(before, after) {
-                    let find = |leaf: &'a Leaf<V>, key: &Key| {
-                        leaf.find(hash(key), |entry| entry.0 == *key)
-                            .map(|entry| &entry.1)
-                    };
-                    for (key, row) in after.iter() {
-                        each(key, find(before, key), Some(row));
-                    }
-                    for (key, row) in before.iter() {
-                        if find(after, key).is_none() {
-                            each(key, Some(row), None);
-                        }
-                    }
-                }
-            }
+        if Arc::ptr_eq(&before.base, &after.base) {
+            let mut each = |key: &'a Key| each(key, before.get(key), after.get(key));
+            Leaves::differing(&before.patch, &after.patch, &mut each);
             return;
         }
         for (key, row) in after.iter() {
@@ -155,31 +181,136 @@ impl<V: Clone> Rows<V> {
         }
     }
 
+    fn patched(&self, key: &Key) -> Option<&(Key, Option<V>)> {
+        self.patch.find(hash(key), |held| held == key)
+    }
+
+    /// The base to be changed in place, when nobody shares it. The patch is part of it then.
+    fn own_base(&mut self) -> Option<&mut Table<V>> {
+        let base = Arc::get_mut(&mut self.base)?;
+        if self.patch.len > 0 {
+            apply(base, &std::mem::take(&mut self.patch));
+        }
+        Some(base)
+    }
+
+    /// Makes a new base of base and patch when the patch has grown large.
+    fn settle(&mut self) {
+        if self.patch.len > PATCH_MIN.max(self.base.len() / PATCH_SHARE) {
+            let mut base = Table::clone(&self.base);
+            apply(&mut base, &std::mem::take(&mut self.patch));
+            self.base = Arc::new(base);
+        }
+    }
+}
+
+fn apply<V: Clone>(base: &mut Table<V>, patch: &Leaves<Option<V>>) {
+    for (key, row) in patch.iter() {
+        let hash = hash(key);
+        match row {
+            Some(row) => insert(base, hash, key.clone(), row.clone()),
+            None => remove(base, hash, key),
+        };
+    }
+}
+
+/// A small map. Leaves are chosen by the high bits of the key's bucket hash; it doubles them when they grow above
+/// [`LEAF_MEAN_MAX`] entries on average.
+#[derive(Clone, Debug)]
+struct Leaves<V> {
+    /// A power of two; none while it is empty.
+    leaves: Arc<Vec<Arc<Table<V>>>>,
+    len: usize,
+}
+
+impl<V> Default for Leaves<V> {
+    fn default() -> Self {
+        Leaves {
+            leaves: Arc::default(),
+            len: 0,
+        }
+    }
+}
+
+impl<V: Clone> Leaves<V> {
+    fn new() -> Self {
+        Leaves::default()
+    }
+
+    fn find(&self, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<&(Key, V)> {
+        if self.len == 0 {
+            return None;
+        }
+        find(&self.leaves[self.leaf(hash)], hash, is_key)
+    }
+
+    fn insert(&mut self, hash: u64, key: Key, row: V) {
+        if self.len >= self.leaves.len() * LEAF_MEAN_MAX {
+            self.grow();
+        }
+        let before = insert(self.leaf_mut(hash), hash, key, row);
+        self.len += usize::from(before.is_none());
+    }
+
+    fn remove(&mut self, hash: u64, key: &Key) {
+        let before = remove(self.leaf_mut(hash), hash, key);
+        self.len -= usize::from(before.is_some());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(Key, V)> {
+        self.leaves.iter().flat_map(|leaf| leaf.iter())
+    }
+
+    /// Each key of the leaves that the two do not share, once.
+    fn differing<'a>(before: &'a Leaves<V>, after: &'a Leaves<V>, each: &mut impl FnMut(&'a Key)) {
+        if Arc::ptr_eq(&before.leaves, &after.leaves) {
+            return;
+        }
+        let mut of_leaves = |before: &'a Table<V>, after: &'a Table<V>| {
+            for (key, _) in after.iter() {
+                each(key);
+            }
+            for (key, _) in before.iter() {
+                if find(after, hash(key), |held| held == key).is_none() {
+                    each(key);
+                }
+            }
+        };
+        if before.leaves.len() == after.leaves.len() {
+            for (before, after) in before.leaves.iter().zip(after.leaves.iter()) {
+                if !Arc::ptr_eq(before, after) {
+                    of_leaves(before, after);
+                }
+            }
+            return;
+        }
+        for (key, _) in after.iter() {
+            each(key);
+        }
+        for (key, _) in before.iter() {
+            if after.find(hash(key), |held| held == key).is_none() {
+                each(key);
+            }
+        }
+    }
+
     fn leaf(&self, hash: u64) -> usize {
-        // The leaf count is a power of two; bits 40.. are used neither by the bucket's modulus alone
-        // nor by the table inside the leaf.
+        // Bits 40.. are used neither by the bucket's modulus alone nor by the table inside the leaf.
         (hash >> 40) as usize & (self.leaves.len() - 1)
     }
 
-    fn leaf_mut(&mut self, hash: u64) -> &mut Leaf<V> {
+    fn leaf_mut(&mut self, hash: u64) -> &mut Table<V> {
         let at = self.leaf(hash);
         Arc::make_mut(&mut Arc::make_mut(&mut self.leaves)[at])
     }
 
     fn grow(&mut self) {
-        let count = self.leaves.len() * 2;
-        let mut leaves: Vec<Leaf<V>> = (0..count)
-            .map(|_| HashTable::with_capacity(LEAF_MEAN_MAX))
-            .collect();
-        for leaf in self.leaves.iter() {
-            for entry in leaf.iter() {
-                let hash = hash(&entry.0);
-                leaves[(hash >> 40) as usize & (count - 1)].insert_unique(
-                    hash,
-                    entry.clone(),
-                    |entry| self::hash(&entry.0),
-                );
-            }
+        let count = (self.leaves.len() * 2).max(1);
+        let mut leaves: Vec<Table<V>> = (0..count).map(|_| HashTable::new()).collect();
+        for (key, row) in self.iter() {
+            let hash = hash(key);
+            let leaf = &mut leaves[(hash >> 40) as usize & (count - 1)];
+            insert(leaf, hash, key.clone(), row.clone());
         }
         self.leaves = Arc::new(leaves.into_iter().map(Arc::new).collect());
     }

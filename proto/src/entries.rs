@@ -53,14 +53,22 @@ impl Entries {
     }
 
     fn entry(&mut self) -> Result<(Key, Option<Row>), EntriesError> {
-        let key = self.take()?.ok_or(EntriesError)?;
+        let key = self.key()?;
         let row = self.take_optional()?;
-        Ok((Key::from_bytes(key), row.map(Row::new)))
+        Ok((key, row.map(Row::new)))
     }
 
-    fn take(&mut self) -> Result<Option<Bytes>, EntriesError> {
+    fn key(&mut self) -> Result<Key, EntriesError> {
+        // Most keys have eight bytes: those need no share of the buffer.
+        if let [8, rest @ ..] = &self.rest[..]
+            && let Some(eight) = rest.first_chunk::<8>()
+        {
+            let key = Key::copy_from(eight);
+            self.rest.advance(9);
+            return Ok(key);
+        }
         let len = decode_varint(&mut self.rest).map_err(|_| EntriesError)?;
-        self.split(len).map(Some)
+        self.split(len).map(Key::from_bytes)
     }
 
     fn take_optional(&mut self) -> Result<Option<Bytes>, EntriesError> {

@@ -184,43 +184,54 @@ impl<T> Content<T> {
     }
 }
 
-/// Whether a key had a row before one was put.
+/// A key that has a row already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
-    New,
-    Held,
-}
+pub(crate) struct Held;
 
 impl<T: FromRow> Content<T> {
-    /// Sets the row of a key. A row that is held already, here or in `known`, is not read again.
-    pub(crate) fn put(
+    /// Sets the row of a key that has none yet. A row that is held in `known` is not read again.
+    pub(crate) fn add(
         &mut self,
         key: &Key,
         row: &Row,
         known: Option<&Content<T>>,
-    ) -> Result<Put, BadRow> {
+    ) -> Result<Result<(), Held>, BadRow> {
         let hash = key.with_bytes(bucket::hash);
         let digest = Digest::of(key, row);
-        let same = |entry: &&Entry<T>| entry.digest() == digest;
-        if self.find(hash, key).filter(same).is_some() {
-            return Ok(Put::Held);
-        }
-        let entry = match known.and_then(|known| known.find(hash, key)).filter(same) {
+        let known = known.and_then(|known| known.find(hash, key));
+        let entry = match known.filter(|entry| entry.digest() == digest) {
             Some(entry) => entry.clone(),
-            None => {
-                let row = RowRef {
-                    key,
-                    bytes: row.bytes(),
-                    schema: &self.schema,
-                };
-                Entry::new(digest, Arc::new(row::read(row)?))
-            }
+            None => self.read(key, row, digest)?,
         };
-        // A copy: a slice would hold the whole message that it came in.
-        let key = key.with_bytes(Key::copy_from);
-        Ok(match self.insert(hash, key, entry) {
-            Some(_) => Put::Held,
-            None => Put::New,
+        Ok(match self.insert(hash, copied(key), entry) {
+            Some(_) => Err(Held),
+            None => Ok(()),
         })
     }
+
+    /// Sets the row of a key. A row that is held already is not read again.
+    pub(crate) fn put(&mut self, key: &Key, row: &Row) -> Result<(), BadRow> {
+        let hash = key.with_bytes(bucket::hash);
+        let digest = Digest::of(key, row);
+        let held = self.find(hash, key);
+        if held.is_none_or(|held| held.digest() != digest) {
+            let entry = self.read(key, row, digest)?;
+            self.insert(hash, copied(key), entry);
+        }
+        Ok(())
+    }
+
+    fn read(&self, key: &Key, row: &Row, digest: Digest) -> Result<Entry<T>, BadRow> {
+        let row = RowRef {
+            key,
+            bytes: row.bytes(),
+            schema: &self.schema,
+        };
+        Ok(Entry::new(digest, Arc::new(row::read(row)?)))
+    }
+}
+
+/// A slice would hold the whole message that it came in.
+fn copied(key: &Key) -> Key {
+    key.with_bytes(Key::copy_from)
 }

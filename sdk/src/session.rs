@@ -12,7 +12,7 @@ use onair_model::{Digest, Frame, Key, Row, Seal, Sum, Version};
 use onair_proto::entries::Entries;
 
 use crate::admit::{Admitted, admit, union};
-use crate::content::{Content, Put};
+use crate::content::{Content, Held};
 use crate::message::{Message, Progress, Start, Whole};
 use crate::refusal::Refusal;
 use crate::row::{BadRow, FromRow};
@@ -243,9 +243,10 @@ impl<T: FromRow> Session<T> {
         for entry in entries {
             let (key, row) = entry.map_err(Refusal::from)?;
             let row: Row = row.ok_or(Refusal::Unexpected("a key without a row in a snapshot"))?;
-            if building.content.put(&key, &row, known)? == Put::Held {
-                return Err(Refusal::KeyTwice.into());
-            }
+            building
+                .content
+                .add(&key, &row, known)?
+                .map_err(|Held| Refusal::KeyTwice)?;
             if building.content.sum().count > building.whole.count {
                 return Err(Refusal::TooMany(building.whole.count).into());
             }
@@ -285,9 +286,7 @@ impl<T: FromRow> Session<T> {
         for entry in entries {
             let (key, row) = entry.map_err(Refusal::from)?;
             match row {
-                Some(row) => {
-                    content.put(&key, &row, None)?;
-                }
+                Some(row) => content.put(&key, &row)?,
                 None => content.remove(&key),
             }
             if content.sum().count > self.max_rows {

@@ -106,7 +106,7 @@ fn problem(endpoint: Arc<str>, status: &Status) -> Problem {
     }
 }
 
-fn message(response: v1::SubscribeResponse) -> Result<Message, ConvertError> {
+pub(crate) fn message(response: v1::SubscribeResponse) -> Result<Message, ConvertError> {
     // A kind of message that a later server knows and we do not: were it needed, the digest would not agree.
     let Some(wire) = response.message else {
         return Ok(Message::Unknown);

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meter::{Run, Watch};
-use crate::{decode, fanout, scan};
+use crate::{decode, fanout, fold, growth, scan, sdk};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
 
@@ -34,6 +34,8 @@ const LOG_LINES: usize = 40;
 #[serde(rename_all = "snake_case")]
 pub enum Job {
     Drain(decode::Drain),
+    Assemble(growth::Assembling),
+    Fold(fold::Work),
     Scan(scan::Pass),
     Fanout(fanout::Part),
     #[cfg(feature = "engines")]
@@ -42,6 +44,7 @@ pub enum Job {
     Clients(headline::Clients),
     #[cfg(feature = "engines")]
     Poller(headline::Poller),
+    Sdk(sdk::Work),
 }
 
 /// On which processors things run.
@@ -99,6 +102,8 @@ impl Job {
     pub fn run_here(&self) -> Result<()> {
         let run = match self {
             Job::Drain(drain) => drain.run(),
+            Job::Assemble(assembling) => assembling.run(),
+            Job::Fold(work) => work.run(),
             Job::Scan(pass) => pass.run(),
             // It goes on, and says other things.
             Job::Fanout(part) => return part.serve(),
@@ -108,6 +113,7 @@ impl Job {
             Job::Clients(clients) => return clients.run(),
             #[cfg(feature = "engines")]
             Job::Poller(poller) => return poller.run(),
+            Job::Sdk(work) => work.run(),
         };
         say(&run?)
     }

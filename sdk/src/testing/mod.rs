@@ -28,6 +28,7 @@ mod audience;
 mod damage;
 mod dial;
 mod messages;
+mod replay;
 mod rows;
 mod service;
 mod world;
@@ -49,6 +50,7 @@ use crate::key::{self, AsKey};
 pub use audience::{Answer, Subscription};
 pub use damage::Damage;
 pub(crate) use dial::Dial;
+pub use replay::{Replay, ReplayError};
 pub use rows::{row, schema};
 pub use world::Tail;
 
