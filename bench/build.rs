@@ -3,8 +3,9 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     #[cfg(feature = "peers")]
-    tonic_prost_build::configure()
-        .build_client(false)
-        .compile_fds(protox::compile(["proto/fanout.proto"], ["proto"])?)?;
+    tonic_prost_build::configure().compile_fds(protox::compile(
+        ["proto/fanout.proto", "proto/naive.proto"],
+        ["proto"],
+    )?)?;
     Ok(())
 }

@@ -30,6 +30,21 @@ const RECORD: usize = 200;
 /// A record that takes this long is lost.
 const LOST_AFTER: Duration = Duration::from_secs(20);
 
+/// With one partition.
+pub(crate) fn create_topic(brokers: &str, topic: &str) -> Result<()> {
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+    for made in runtime.block_on(admin.create_topics([&new], &AdminOptions::new()))? {
+        made.map_err(|(topic, code)| anyhow!("{topic}: {code}"))?;
+    }
+    Ok(())
+}
+
 impl ThroughKafka {
     /// Produces and receives, here and now. Settings are those of our log: acks=all, idempotent, no linger.
     pub fn run(&self) -> Result<Run> {
@@ -42,14 +57,7 @@ impl ThroughKafka {
             }
             config
         };
-        let admin: AdminClient<_> = client(&[]).create()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
-        for made in runtime.block_on(admin.create_topics([&new], &AdminOptions::new()))? {
-            made.map_err(|(topic, code)| anyhow!("{topic}: {code}"))?;
-        }
+        create_topic(&self.brokers, &topic)?;
         let producer: BaseProducer = client(&[
             ("acks", "all"),
             ("enable.idempotence", "true"),

@@ -18,6 +18,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 pub use self::kafka::ThroughKafka;
+#[cfg(feature = "peers")]
+pub(crate) use self::kafka::create_topic;
 use crate::fleet::{Fleet, Places, Size};
 use crate::harness::{Measuring, Report};
 use crate::table::{self, Live};

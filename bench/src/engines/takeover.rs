@@ -23,22 +23,22 @@ const TOUCH_ALL: &str = "UPDATE live.room SET area_id = area_id + 1 WHERE id <= 
 /// Between two looks at the heads.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What ends.
+/// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    ReaderKilled,
-    MergerKilled,
-    ServerKilled,
+enum Killed {
+    Reader,
+    Merger,
+    Server,
 }
 
-impl End {
-    const ALL: [End; 3] = [End::ReaderKilled, End::MergerKilled, End::ServerKilled];
+impl Killed {
+    const ALL: [Killed; 3] = [Killed::Reader, Killed::Merger, Killed::Server];
 
     fn name(self) -> &'static str {
         match self {
-            End::ReaderKilled => "the reader is killed, a standby takes over",
-            End::MergerKilled => "a merger is killed, the other moves its heads",
-            End::ServerKilled => "a server is killed, the client goes to the other",
+            Killed::Reader => "the reader is killed, a standby takes over",
+            Killed::Merger => "a merger is killed, the other moves its heads",
+            Killed::Server => "a server is killed, the client goes to the other",
         }
     }
 }
@@ -61,11 +61,11 @@ pub(super) fn measure(report: &mut Report<'_>, world: &mut World) -> Result<()> 
             .connect(),
     )?;
     let heads = runtime.block_on(Heads::open(world.fleet.cassandra(), "onair"))?;
-    for end in End::ALL {
+    for end in Killed::ALL {
         let world = std::cell::RefCell::new(&mut *world);
         // Of mergers nobody sees anything but the heads that they move.
-        let heads = (end == End::MergerKilled).then_some(&heads);
-        let once = |end: Option<End>| {
+        let heads = (end == Killed::Merger).then_some(&heads);
+        let once = |end: Option<Killed>| {
             let mut world = world.borrow_mut();
             runtime.block_on(one(&mut world, (&feed, heads), end))
         };
@@ -97,13 +97,13 @@ pub(super) fn measure(report: &mut Report<'_>, world: &mut World) -> Result<()> 
 async fn one(
     world: &mut World,
     (feed, heads): (&Feed<Raw>, Option<&Heads>),
-    end: Option<End>,
+    end: Option<Killed>,
 ) -> Result<Run> {
     let name = match end {
         None => None,
-        Some(End::ReaderKilled) => Some(world.fleet.reader()?),
-        Some(End::MergerKilled) => Some("merger-1".to_owned()),
-        Some(End::ServerKilled) => Some(server_of(world, feed)?),
+        Some(Killed::Reader) => Some(world.fleet.reader()?),
+        Some(Killed::Merger) => Some("merger-1".to_owned()),
+        Some(Killed::Server) => Some(server_of(world, feed)?),
     };
     let begun = Instant::now();
     if let Some(name) = &name {

@@ -45,6 +45,10 @@ pub enum Job {
     #[cfg(feature = "engines")]
     Poller(headline::Poller),
     Sdk(sdk::Work),
+    #[cfg(all(feature = "engines", feature = "peers"))]
+    NaiveService(headline::Service),
+    #[cfg(all(feature = "engines", feature = "peers"))]
+    NaiveWatchers(headline::Watchers),
 }
 
 /// On which processors things run.
@@ -114,6 +118,10 @@ impl Job {
             #[cfg(feature = "engines")]
             Job::Poller(poller) => return poller.run(),
             Job::Sdk(work) => work.run(),
+            #[cfg(all(feature = "engines", feature = "peers"))]
+            Job::NaiveService(service) => return service.run(),
+            #[cfg(all(feature = "engines", feature = "peers"))]
+            Job::NaiveWatchers(watchers) => return watchers.run(),
         };
         say(&run?)
     }

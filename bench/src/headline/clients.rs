@@ -2,19 +2,18 @@
 //! transaction.
 
 use std::io::BufRead as _;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use onair_sdk::Feed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::board::Board;
 use crate::harness::child::say;
-use crate::load::{CLOSED, Expected, Numbered, Order, Seen, nanos};
+use crate::load::{CLOSED, Numbered, Order, Seen, nanos};
 
 /// Between two looks whether all are ready.
 const LOOK: Duration = Duration::from_millis(20);
@@ -28,39 +27,6 @@ pub struct Clients {
     pub count: u32,
 }
 
-/// What all of them write on.
-struct Board {
-    /// How many have seen each transaction.
-    counts: Vec<AtomicU32>,
-    all: u32,
-    seen: Mutex<Vec<(u64, u64)>>,
-}
-
-impl Board {
-    fn new(expected: &Expected, all: u32) -> Arc<Self> {
-        Arc::new(Board {
-            counts: (0..expected.count).map(|_| AtomicU32::new(0)).collect(),
-            all,
-            seen: Mutex::default(),
-        })
-    }
-
-    fn see(&self, number: u64, at: u64) {
-        // What is not of this run is of the one before, on its way out.
-        let Some(count) = self.counts.get(number as usize) else {
-            return;
-        };
-        if count.fetch_add(1, Ordering::Relaxed) + 1 == self.all {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push((number, at));
-        }
-    }
-
-    fn take(&self) -> Vec<(u64, u64)> {
-        std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 impl Clients {
     /// Connects, and obeys until there is nothing more to obey.
     pub fn run(&self) -> Result<()> {
@@ -68,10 +34,13 @@ impl Clients {
             .enable_all()
             .build()?;
         let feeds = runtime.block_on(self.connect())?;
-        let (told, board) = watch::channel(Board::new(&Expected::default(), self.count));
+        let board = Arc::new(Board::new(self.count));
         let mut watching = JoinSet::new();
         for feed in &feeds {
-            watching.spawn_on(see_changes(feed.clone(), board.clone()), runtime.handle());
+            watching.spawn_on(
+                see_changes(feed.clone(), Arc::clone(&board)),
+                runtime.handle(),
+            );
         }
         say(&json!({ "ready": {} }))?;
         for line in std::io::stdin().lock().lines() {
@@ -84,12 +53,10 @@ impl Clients {
                             }
                         }
                     });
-                    told.send_replace(Board::new(&expected, self.count));
+                    board.begin(&expected);
                     say(&json!({ "ready": {} }))?;
                 }
-                Order::End {} => say(&Seen {
-                    seen: told.borrow().take(),
-                })?,
+                Order::End {} => say(&Seen { seen: board.take() })?,
             }
         }
         runtime.shutdown_background();
@@ -112,7 +79,7 @@ impl Clients {
     }
 }
 
-async fn see_changes(feed: Feed<Numbered>, board: watch::Receiver<Arc<Board>>) {
+async fn see_changes(feed: Feed<Numbered>, board: Arc<Board>) {
     let mut changes = feed.changes();
     while let Some(step) = changes.next().await {
         // A clock that cannot be read makes every latency wrong: nothing is seen then, and the run fails.
@@ -122,7 +89,6 @@ async fn see_changes(feed: Feed<Numbered>, board: watch::Receiver<Arc<Board>>) {
         if step.from.is_none() {
             continue;
         }
-        let board = Arc::clone(&board.borrow());
         for (_, row) in &step.on {
             board.see(row.0, now);
         }

@@ -4,21 +4,28 @@
 //! opened and closed. Beside it the naive stack (Debezium, Kafka, a consumer that sends each change to every stream),
 //! and polling by SQL, each with a table of its own.
 
+mod board;
 mod clients;
+#[cfg(feature = "peers")]
+mod naive;
 mod poller;
 
 use std::cell::RefCell;
 use std::num::NonZeroU16;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use onair_xtask::peers::Peer;
 use onair_xtask::servers::Engine;
 use serde_json::json;
 
 pub use self::clients::Clients;
+#[cfg(feature = "peers")]
+pub use self::naive::{Service, Watchers};
 pub use self::poller::Poller;
 use crate::engines::World;
 use crate::fleet::Size;
-use crate::harness::child::{Job, Served};
+use crate::harness::child::{Job, Placed, Served};
 use crate::harness::{
     Beside, Bound, Case, Figure, Measuring, Of, Program, Report, Role, Run, Target,
 };
@@ -77,7 +84,7 @@ pub fn run(args: &HeadlineArgs) -> Result<()> {
             None => report.insert(begin(args, &world)?),
         };
         if live == Live::All {
-            report.measure(many(&world, load, clients)?)?;
+            report.measure(many(&world, load, clients, measuring)?)?;
         } else {
             table::create_in(&world.mysql, table::BESIDE[0], rows, live, 6)?;
             report.measure(polling(&world, load, measuring)?)?;
@@ -119,16 +126,12 @@ fn begin<'a>(args: &'a HeadlineArgs, world: &World) -> Result<Report<'a>> {
 }
 
 /// Our replicas, in a process of their own.
-fn replicas(
-    world: &World,
-    count: u32,
-    measuring_placed: crate::harness::child::Placed,
-) -> Result<Remote> {
+fn replicas(world: &World, count: u32, placed: Placed) -> Result<Remote> {
     let job = Job::Clients(Clients {
         address: world.fleet.addresses()[0].to_owned(),
         count,
     });
-    let mut served = Served::start(&job.command()?, measuring_placed)?;
+    let mut served = Served::start(&job.command()?, placed)?;
     served.ready::<serde_json::Value>()?;
     Ok(Remote::new(served))
 }
@@ -167,22 +170,72 @@ fn database_cpu(world: &World, user: &str) -> Result<u64> {
     Ok(nanos / 1_000)
 }
 
+/// How the naive stack is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naive {
+    Defaults,
+    /// Debezium looks every millisecond, its messages carry no schema, its producer does not linger.
+    Best,
+}
+
+impl Naive {
+    const ALL: [Naive; 2] = [Naive::Defaults, Naive::Best];
+
+    fn name(self) -> &'static str {
+        match self {
+            Naive::Defaults => "naive stack, Debezium's defaults",
+            Naive::Best => "naive stack, at its best",
+        }
+    }
+
+    /// Of its table.
+    fn database(self) -> &'static str {
+        match self {
+            Naive::Defaults => table::BESIDE[0],
+            Naive::Best => table::BESIDE[1],
+        }
+    }
+}
+
 /// The last of many replicas.
-fn many<'a>(world: &'a World, load: Load, count: u32) -> Result<Case<'a>> {
-    let replicas = RefCell::new(replicas(
-        world,
-        count,
-        crate::harness::child::Placed::Anywhere,
-    )?);
+fn many<'a>(world: &'a World, load: Load, count: u32, measuring: &Measuring) -> Result<Case<'a>> {
+    let replicas = RefCell::new(replicas(world, count, Placed::Anywhere)?);
     let seen = Figure::Latency(SEEN, 0.99);
-    let programs = vec![Program::new(ONAIR, Role::Ours, move || {
+    let mut programs = Vec::new();
+    for naive in Naive::ALL {
+        let name = naive.name();
+        let load = Load {
+            database: naive.database(),
+            ..load
+        };
+        table::create_in(&world.mysql, naive.database(), 1_000, Live::All, 6)?;
+        let warm_up = measuring.size(30, 1);
+        programs.push(match Peer::Debezium.command() {
+            Ok(_) if !cfg!(feature = "peers") => {
+                Program::not_run(name, Role::Peer, "not in this build: --features peers")
+            }
+            Err(reason) => Program::not_run(name, Role::Peer, reason),
+            Ok(command) => Program::new(name, Role::Peer, move || {
+                stack(world, (load, warm_up), count, (&command, naive))
+            })
+            .once_a_round(),
+        });
+    }
+    programs.push(Program::new(ONAIR, Role::Ours, move || {
         ours(world, load, &mut replicas.borrow_mut())
-    })];
+    }));
+    let beside = [Naive::Defaults.name()];
     Ok(Case {
+        targets: vec![Target::beside(
+            ONAIR,
+            beside,
+            seen,
+            Bound::TimesCheaper(20.0),
+        )],
         noise: Some(Of::new(ONAIR, Figure::Latency(ACKNOWLEDGED, 0.99))),
         ..Case::new(
             format!(
-                "from a commit to the last of {count} replicas, {} transactions a second",
+                "from a commit to the last of {count} clients, {} transactions a second",
                 load.rate
             ),
             "transaction",
@@ -190,6 +243,73 @@ fn many<'a>(world: &'a World, load: Load, count: u32) -> Result<Case<'a>> {
             programs,
         )
     })
+}
+
+/// The naive stack, from its start to its end: others are measured without it. CPU is that of Debezium and the service.
+#[cfg(feature = "peers")]
+fn stack(
+    world: &World,
+    (load, warm_up): (Load, u32),
+    count: u32,
+    (command, naive): (&Command, Naive),
+) -> Result<Run> {
+    let topic = format!("naive-{:016x}", rand::random::<u64>());
+    crate::engines::create_topic(world.kafka.brokers(), &topic)?;
+    let is_best = naive == Naive::Best;
+    let job = json!({ "to_kafka": {
+        "host": world.mysql.host(), "port": world.mysql.port(), "user": "bench", "password": "bench",
+        "database": naive.database(), "table": "room", "brokers": world.kafka.brokers(), "topic": topic,
+        "poll_ms": is_best.then_some(1), "schemas": !is_best,
+    }});
+    let mut debezium = copy(command);
+    debezium.arg(job.to_string());
+    let mut debezium = Served::start(&debezium, Placed::Anywhere)?;
+    debezium.ready::<serde_json::Value>().context("Debezium")?;
+    let service = Job::NaiveService(Service {
+        brokers: world.kafka.brokers().to_owned(),
+        topic,
+    });
+    #[derive(serde::Deserialize)]
+    struct Port {
+        port: u16,
+    }
+    let mut service = Served::start(&service.command()?, Placed::Anywhere)?;
+    let Port { port } = service.ready()?;
+    let watchers = Job::NaiveWatchers(Watchers { port, count });
+    let mut watchers = Served::start(&watchers.command()?, Placed::Anywhere)?;
+    watchers.ready::<serde_json::Value>()?;
+    let mut remote = Remote::new(watchers);
+    let warm_up = Load {
+        seconds: warm_up,
+        ..load
+    };
+    let nothing = || Ok(());
+    warm_up.run(&world.mysql, &world.url, &mut remote, nothing)?;
+    let watch = || {
+        [&debezium, &service]
+            .map(Served::watch)
+            .into_iter()
+            .collect()
+    };
+    let (ran, watches): (_, Result<Vec<_>>) =
+        load.run(&world.mysql, &world.url, &mut remote, || Ok(watch()))?;
+    let runs = watches?
+        .into_iter()
+        .map(|watch| watch.stop(ran.count, &[]))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(with(Run::together(runs), ran))
+}
+
+#[cfg(feature = "peers")]
+fn copy(command: &Command) -> Command {
+    let mut copy = Command::new(command.get_program());
+    copy.args(command.get_args());
+    copy
+}
+
+#[cfg(not(feature = "peers"))]
+fn stack(_: &World, _: (Load, u32), _: u32, _: (&Command, Naive)) -> Result<Run> {
+    anyhow::bail!("not in this build: --features peers")
 }
 
 /// One replica beside polls of a table like ours.
@@ -235,7 +355,7 @@ fn polling<'a>(world: &'a World, load: Load, measuring: &Measuring) -> Result<Ca
 
 fn poll(world: &World, load: Load, poller: &Poller) -> Result<Run> {
     let job = Job::Poller(poller.clone());
-    let mut served = Served::start(&job.command()?, crate::harness::child::Placed::Anywhere)?;
+    let mut served = Served::start(&job.command()?, Placed::Anywhere)?;
     served.ready::<serde_json::Value>()?;
     let pid = served.pid();
     let mut remote = Remote::new(served);

@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 
 use super::board::Board;
 use crate::harness::child::say;
-use crate::load::{CLOSED, Expected, OPENED, Order, Seen, nanos};
+use crate::load::{CLOSED, OPENED, Order, Seen, nanos};
 
 mod generated {
     #![allow(
@@ -226,16 +226,5 @@ mod tests {
         let closed = of(&json!({ "before": row(1), "after": row(0) })).expect("it closes");
         assert!(!closed.live && closed.id == 7);
         assert_eq!(of(&json!({ "before": row(0), "after": null })), None);
-    }
-
-    #[test]
-    fn what_is_expected_begins_a_new_board() {
-        let board = Board::new(1);
-        board.begin(&Expected {
-            count: 1,
-            to_close: 0,
-        });
-        board.see(0, 5);
-        assert_eq!(board.take(), [(0, 5)]);
     }
 }
