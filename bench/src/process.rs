@@ -39,7 +39,7 @@ impl Build {
         match self {
             Build::Plain => "",
             Build::Plant => "plant",
-            Build::Engines => "bench,engines,plant",
+            Build::Engines => "bench,engines,scylla-tls,plant",
         }
     }
 }

@@ -11,6 +11,7 @@ mod past;
 mod process;
 mod runs;
 mod texts;
+mod tls;
 
 /// Compares with a file of tests/golden.
 fn golden(name: &str, text: &str) {

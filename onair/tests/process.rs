@@ -52,7 +52,12 @@ impl Up {
 
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.ready()["grpc"].as_str().unwrap())
+        format!("http://{}", self.address())
+    }
+
+    /// The same as `host:port`.
+    pub(crate) fn address(&self) -> String {
+        self.ready()["grpc"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {

@@ -16,10 +16,12 @@ mod state;
 mod subscribe;
 #[cfg(test)]
 mod texts;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use onair_log::EventLog;
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService as _;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -40,6 +43,7 @@ use crate::ring::Ring;
 pub use crate::service::{RoleReport, Roles};
 use crate::service::{Served, Service};
 use crate::state::FeedState;
+pub use crate::tls::{Tls, TlsError, TlsFiles};
 
 /// What a server is made of.
 pub struct Backends {
@@ -67,6 +71,7 @@ impl std::fmt::Debug for Backends {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Tls>,
     backends: Backends,
     settings: Settings,
     feeds: Vec<FeedLayout>,
@@ -141,11 +146,19 @@ impl Server {
             .collect();
         Server {
             listener,
+            tls: None,
             backends,
             settings,
             feeds,
             served: Arc::new(served),
         }
+    }
+
+    /// The same, spoken to by TLS only.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// To look at it while it runs.
@@ -160,6 +173,7 @@ impl Server {
         let address = self.listener.local_addr()?;
         let Server {
             listener,
+            tls,
             backends,
             settings,
             feeds,
@@ -231,8 +245,6 @@ impl Server {
                     subscribe.subscribe_raw(request.into_body())
                 }),
             );
-        let incoming =
-            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         let mut builder = tonic::transport::Server::builder()
             .max_concurrent_streams(settings.streams_per_connection)
             .http2_keepalive_interval(Some(settings.keepalive))
@@ -242,10 +254,18 @@ impl Server {
             builder = builder.max_connection_age(age);
         }
         let drained = CancellationToken::new();
-        let serve = builder
-            .add_routes(tonic::service::Routes::from(router))
-            .serve_with_incoming_shutdown(incoming, drained.clone().cancelled_owned());
-        let mut serve = std::pin::pin!(serve);
+        let service = builder.add_routes(tonic::service::Routes::from(router));
+        let drain = drained.clone().cancelled_owned();
+        let mut serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
+            Some(tls) => {
+                let incoming = Box::pin(tls::incoming(listener, tls));
+                Box::pin(service.serve_with_incoming_shutdown(incoming, drain))
+            }
+            None => {
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                Box::pin(service.serve_with_incoming_shutdown(incoming, drain))
+            }
+        };
         let ended = tokio::select! {
             ended = &mut serve => ended,
             () = shutdown.cancelled() => {
