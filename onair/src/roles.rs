@@ -1,6 +1,6 @@
 //! What the roles of this process say of themselves, and what those of other processes said in the store.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use onair_cdc::status::Phase;
@@ -74,8 +74,15 @@ impl Local {
     pub(crate) fn with(&self, others: Others) -> Roles {
         let local = self.clone();
         Arc::new(move || {
-            let own = local.say().into_iter().map(|said| said.report);
-            own.chain(others.heard()).collect()
+            let heard = others.heard();
+            let mut own: Vec<RoleReport> =
+                local.say().into_iter().map(|said| said.report).collect();
+            let server = own.iter_mut().find(|report| report.role == SERVER);
+            if let (Some(server), Some(trouble)) = (server, heard.trouble) {
+                let detail = &server.detail;
+                server.detail = format!("{detail}; what others say is old: {trouble}");
+            }
+            own.into_iter().chain(heard.rows).collect()
         })
     }
 }
@@ -159,14 +166,22 @@ fn now() -> i64 {
 
 /// What roles of other processes said last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Others(Arc<Mutex<Vec<RoleReport>>>);
+pub(crate) struct Others(Arc<Mutex<Heard>>);
+
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    rows: Vec<RoleReport>,
+    /// Why nothing newer could be read.
+    trouble: Option<String>,
+}
 
 impl Others {
-    fn heard(&self) -> Vec<RoleReport> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn heard(&self) -> Heard {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps listening until `stop`. What cannot be read stays as it was; its time tells how old it is.
@@ -179,7 +194,7 @@ impl Others {
         let mut tick = every(SPEAK);
         while let Some(()) = next(&mut tick, &stop).await {
             let mut heard = Vec::new();
-            let mut is_whole = true;
+            let mut trouble = None;
             for role in [READER, MERGER, SERVER] {
                 match said(&*store, role).await {
                     Ok(rows) => heard.extend(
@@ -187,12 +202,14 @@ impl Others {
                             .filter(|(of, status)| *of != process && is_recent(status.at))
                             .map(|(of, status)| report(role, &of, status)),
                     ),
-                    Err(_) => is_whole = false,
+                    Err(error) => trouble = Some(error.to_string()),
                 }
             }
-            if is_whole {
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            let mut now = self.lock();
+            if trouble.is_none() {
+                now.rows = heard;
             }
+            now.trouble = trouble;
         }
     }
 }

@@ -10,6 +10,7 @@ mod forms;
 mod past;
 mod process;
 mod runs;
+mod starved;
 mod texts;
 mod tls;
 

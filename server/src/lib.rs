@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod config;
+mod door;
 mod explain;
 mod feed;
 mod past;
@@ -32,11 +33,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService as _;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 pub use crate::config::{FeedLayout, Settings};
+use crate::door::Door;
 use crate::feed::Worker;
 use crate::past::Archive;
 use crate::ring::Ring;
@@ -258,11 +259,11 @@ impl Server {
         let drain = drained.clone().cancelled_owned();
         let mut serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
             Some(tls) => {
-                let incoming = Box::pin(tls::incoming(listener, tls));
+                let incoming = Box::pin(tls::incoming(Door::new(listener), tls));
                 Box::pin(service.serve_with_incoming_shutdown(incoming, drain))
             }
             None => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                let incoming = Box::pin(Door::new(listener).plain());
                 Box::pin(service.serve_with_incoming_shutdown(incoming, drain))
             }
         };

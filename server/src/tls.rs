@@ -15,12 +15,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::info;
+
+use crate::door::Door;
 
 /// Handshakes under way at once; further clients wait in the system's queue. Each costs about a millisecond.
 const HANDSHAKES_MAX: usize = 256;
@@ -150,24 +152,25 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 /// Connections whose handshake is done. Dropping it ends the handshakes under way.
 pub(crate) fn incoming(
-    listener: TcpListener,
+    door: Door,
     tls: &Tls,
 ) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> + use<> {
-    let door = Door {
-        listener,
+    let hall = Hall {
+        door,
         acceptor: TlsAcceptor::from(Arc::clone(&tls.0)),
         handshakes: JoinSet::new(),
     };
-    stream::unfold(door, async |mut door| Some((door.next().await, door)))
+    stream::unfold(hall, async |mut hall| Some((hall.next().await, hall)))
 }
 
-struct Door {
-    listener: TcpListener,
+/// Between the door and the service.
+struct Hall {
+    door: Door,
     acceptor: TlsAcceptor,
     handshakes: JoinSet<Option<TlsStream<TcpStream>>>,
 }
 
-impl Door {
+impl Hall {
     /// The next connection. Who is through goes before who knocks.
     async fn next(&mut self) -> io::Result<TlsStream<TcpStream>> {
         loop {
@@ -178,8 +181,7 @@ impl Door {
                         return Ok(stream);
                     }
                 }
-                accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
-                    let (stream, peer) = accepted?;
+                (stream, peer) = self.door.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
                     let acceptor = self.acceptor.clone();
                     self.handshakes.spawn(async move {
                         let greeted = timeout(HANDSHAKE, greet(acceptor, stream)).await;
