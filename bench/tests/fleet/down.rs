@@ -118,7 +118,7 @@ async fn sighup(mut fleet: Fleet) -> Result<()> {
     );
     let changed = format!("{text}[logging]\nlevel = \"info\"\n[reader]\nscan_period = \"77s\"\n");
     fs::write(&fleet.config, &changed)?;
-    reader.sighup()?;
+    fleet.role("cdc-1")?.sighup()?;
     let named = [
         "taken=\"logging.level\"",
         "needs_restart=\"reader.scan_period\"",
