@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use onair_cdc::status::Phase;
+use onair_log::EventLog;
 use onair_server::{RoleReport, Roles};
 use onair_store::ShardStore;
 use onair_store::status::{RoleStatus, StatusRow, said};
@@ -32,6 +33,7 @@ pub(crate) struct Local {
     /// Roles are asked from within the server, whose handle there is only once it was made.
     pub(crate) server: Arc<OnceLock<onair_server::Handle>>,
     pub(crate) draining: CancellationToken,
+    pub(crate) log: Arc<dyn EventLog>,
 }
 
 /// A role's words, and whether it does what it is there for.
@@ -55,7 +57,11 @@ impl Local {
         ]
         .into_iter()
         .filter_map(|(role, words)| {
-            let (state, detail, is_ready) = words?;
+            let (state, mut detail, is_ready) = words?;
+            if let Some(trouble) = self.log.trouble() {
+                detail.push_str("; the log: ");
+                detail.push_str(&trouble);
+            }
             Some(Said {
                 report: RoleReport {
                     role: role.to_owned(),

@@ -91,6 +91,7 @@ pub(crate) fn start(parts: Parts) -> System {
         merger: None,
         server: Arc::new(OnceLock::new()),
         draining: CancellationToken::new(),
+        log: Arc::clone(&backends.log),
     };
     let mut roles = JoinSet::new();
     let mut rows = JoinSet::new();

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::{cassandra, is_left_out};
 
-/// The driver of the nodes brings a second provider of cryptography into the build, and a library that asks for the
-/// process's own panics where nobody chose one: `main` does. With it taken out this test fails.
+/// The driver of the nodes brings a second provider of cryptography into the build, and the driver of MySQL, which asks for
+/// the process's own, panics where nobody chose one: `main` does, and cdc's connector for whoever has no such `main`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_speaks_tls_to_mysql_and_cql_and_its_clients() {
     if is_left_out(Engine::Cassandra) || Flavor::Mysql97.is_left_out() {
