@@ -61,7 +61,10 @@ impl Certificates {
             client: file("client.pem"),
             client_key: file("client-key.pem"),
         };
-        let mut of_authority = params("authority", &[], GOOD)?;
+        // Two authorities of one name would be taken for one with another key.
+        let of = dir.file_name().unwrap_or_default();
+        let name = format!("authority of {}", of.display());
+        let mut of_authority = params(&name, &[], GOOD)?;
         of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         of_authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
