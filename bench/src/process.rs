@@ -39,7 +39,7 @@ impl Build {
         match self {
             Build::Plain => "",
             Build::Plant => "plant",
-            Build::Engines => "bench,engines,plant",
+            Build::Engines => "bench,engines,scylla-tls,plant",
         }
     }
 }
@@ -101,6 +101,7 @@ pub fn binary(build: Build) -> Result<PathBuf> {
 pub struct OnAir {
     binary: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     /// Names its log in `dir`.
     name: String,
     dir: PathBuf,
@@ -144,6 +145,7 @@ impl OnAir {
         Ok(OnAir {
             binary,
             arguments,
+            environment: Vec::new(),
             name: "onair".to_owned(),
             dir: dir.to_owned(),
             address,
@@ -152,7 +154,7 @@ impl OnAir {
         })
     }
 
-    /// A role of a configuration file. `name` is its own in status, and names its log; `more` are more arguments.
+    /// A role of a configuration file, or `up`. `name` is its own in status, and names its log; `more` are more arguments.
     pub fn role(role: &str, name: &str, config: &Path, dir: &Path, more: &[&str]) -> Result<Self> {
         Self::role_of(binary(Build::Engines)?, role, name, config, dir, more)
     }
@@ -168,29 +170,37 @@ impl OnAir {
     ) -> Result<Self> {
         let address = format!("127.0.0.1:{}", port()?);
         let config = config.to_string_lossy();
-        let mut arguments = vec![
-            role,
-            "--config",
-            &config,
-            "--name",
-            name,
-            "--log-level",
-            "info",
-        ];
-        arguments.push("--json");
-        if role == "server" {
+        let mut arguments = vec![role, "--config", &config, "--log-level", "info", "--json"];
+        if role != "up" {
+            arguments.extend(["--name", name]);
+        }
+        if ["server", "up"].contains(&role) {
             arguments.extend(["--listen", &address]);
         }
         arguments.extend(more);
         Ok(OnAir {
             binary,
             arguments: arguments.into_iter().map(String::from).collect(),
+            environment: Vec::new(),
             name: name.to_owned(),
             dir: dir.to_owned(),
             address,
             child: None,
             starts: 0,
         })
+    }
+
+    /// From the next start on the configuration says what is logged.
+    pub fn without_log_level(&mut self) {
+        if let Some(at) = self.arguments.iter().position(|word| word == "--log-level") {
+            self.arguments.drain(at..at + 2);
+        }
+    }
+
+    /// From the next start on it has this variable.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment
+            .push((variable.to_owned(), value.to_owned()));
     }
 
     /// What it is called.
@@ -269,6 +279,7 @@ impl OnAir {
         let mut command = process::command_bound_to_us(&self.binary);
         command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
@@ -314,6 +325,11 @@ impl OnAir {
     /// Freezes it.
     pub fn sigstop(&self) -> Result<()> {
         self.signal(Signal::Stop)
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn sighup(&self) -> Result<()> {
+        self.signal(Signal::Hangup)
     }
 
     /// Wakes it from [`OnAir::sigstop`].
@@ -384,8 +400,7 @@ impl OnAir {
 
     /// Why it opened each epoch so far, in its own words.
     pub fn epochs(&self) -> Vec<String> {
-        let text = fs::read(self.log_path()).unwrap_or_default();
-        String::from_utf8_lossy(&text)
+        self.log()
             .lines()
             .filter(|line| line.contains("an epoch is opened"))
             .filter_map(|line| line.split_once("an epoch is opened "))
@@ -397,10 +412,15 @@ impl OnAir {
         self.dir.join(format!("{}.log", self.name))
     }
 
+    /// Everything that it wrote about itself.
+    pub fn log(&self) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The end of what it wrote about itself.
     pub fn log_tail(&self) -> String {
-        let text = fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

@@ -4,6 +4,7 @@
 mod barriers;
 #[cfg(feature = "engines")]
 mod engines;
+mod failback;
 mod fire;
 #[cfg(feature = "engines")]
 mod fleet;
@@ -12,7 +13,10 @@ mod lost_tail;
 mod oracle;
 mod past;
 mod proxy;
+mod replica;
 mod runs;
+mod server_id;
+mod slow_link;
 mod source_killed;
 mod system;
 mod world;

@@ -229,6 +229,51 @@ async fn behind_its_back(world: World) -> Result<()> {
     world.equal().await
 }
 
+/// Exit code 5 is what a script sees of the guard.
+#[test]
+fn a_run_that_takes_too_much_away_is_held_with_exit_code_5_on_mysql_9_7() {
+    world::run(Flavor::Mysql97, Build::Plain, held);
+}
+
+async fn held(world: World) -> Result<()> {
+    let before = world.observer.feed.snapshot();
+    world.server.sql(
+        "SET sql_log_bin = 0; DELETE FROM live.room WHERE live_status = 1 ORDER BY id LIMIT 150",
+    )?;
+    // Slow, so that it is still held when it is looked at: a second scan that agrees would let it through.
+    let url = format!("http://{}", world.onair.address());
+    let mut command = Command::new(binary(Build::Plain)?);
+    command.args(["reconcile", "room", "--wait", "--max-rate", "50"]);
+    let ended = command.args(["--json", "--server", &url]).output()?;
+    ensure!(ended.status.code() == Some(5), "{ended:?}");
+    let said = String::from_utf8(ended.stderr)?;
+    ensure!(said.contains("is held by the guard"), "{said}");
+    let last = String::from_utf8(ended.stdout)?;
+    let last: Value = serde_json::from_str(last.lines().last().context("no line")?)?;
+    ensure!(last["state"] == "held", "{last}");
+    let shown = world.observer.feed.snapshot();
+    ensure!(
+        shown.len() == before.len(),
+        "{} of {} rows are shown: some were taken away",
+        shown.len(),
+        before.len()
+    );
+    let id = last["run"].as_str().context("a run without an id")?;
+    let approved = world.onair.read(&["runs", "approve", id])?;
+    ensure!(approved.status.success(), "{approved:?}");
+    let less = |shown: usize| shown + 150 == before.len();
+    let feed = world.observer.feed.clone();
+    let mut status = feed.changes();
+    let gone = async {
+        while !less(feed.snapshot().len()) {
+            ensure!(status.next().await.is_some(), "the feed ended");
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, gone).await??;
+    world.equal().await
+}
+
 #[test]
 fn polling_is_compared_with_the_feed_on_mysql_9_7() {
     world::run(Flavor::Mysql97, Build::Plain, compared);

@@ -245,6 +245,10 @@ impl<L: EventLog + ?Sized + 'static> EventLog for Faulty<L> {
         self.inner.durability()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError> {
         self.read().await?;
         self.inner.open(layout).await

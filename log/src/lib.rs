@@ -173,6 +173,11 @@ pub trait EventLog: Send + Sync + fmt::Debug {
     /// Whether appended entries outlive this process.
     fn durability(&self) -> Durability;
 
+    /// What goes wrong at this moment, in a sentence: such as servers that cannot be reached, while calls wait for them.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Makes the feed's log or checks that it is as it should be, and tells which one it is.
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError>;
 

@@ -79,7 +79,7 @@ struct Run {
     cuts: Option<(Token, CutsHead)>,
     cuts_next: u64,
     cuts_moved: Instant,
-    behind: Option<Instant>,
+    behind: BTreeMap<Bucket, (Version, Instant)>,
     history_at: Option<Instant>,
     /// The last epoch of which the end was entered in the history.
     ended: Epoch,
@@ -349,7 +349,7 @@ impl FeedMerger {
             cuts: None,
             cuts_next,
             cuts_moved: Instant::now(),
-            behind: None,
+            behind: BTreeMap::new(),
             history_at: None,
             ended: Epoch::NONE,
             clean_at: Instant::now(),
@@ -666,27 +666,30 @@ impl FeedMerger {
         Ok(())
     }
 
-    /// Asks the reader to state buckets again that lack data or have forked.
+    /// Asks the reader to state buckets again that lack data or have forked. A cut often arrives before the records that
+    /// it names: a bucket stands still only when it has not moved for as long as patience says.
     async fn ask(&self, run: &mut Run) -> Result<(), Trouble> {
-        let stopped: Vec<(Bucket, &str)> = run
-            .shards
-            .iter()
-            .filter_map(|(bucket, shard)| {
-                if shard.forked {
-                    Some((*bucket, "fork"))
-                } else {
-                    shard.state.is_behind_claim().then_some((*bucket, "gap"))
+        let now = Instant::now();
+        let mut stopped: Vec<(Bucket, &str)> = Vec::new();
+        for (bucket, shard) in &run.shards {
+            let reason = match (shard.forked, shard.state.is_behind_claim()) {
+                (true, _) => "fork",
+                (false, true) => "gap",
+                (false, false) => {
+                    run.behind.remove(bucket);
+                    continue;
                 }
-            })
-            .collect();
+            };
+            let at = (shard.state.d, now);
+            let (d, since) = run.behind.entry(*bucket).or_insert(at);
+            if *d != shard.state.d && !shard.forked {
+                (*d, *since) = at;
+            }
+            if since.elapsed() >= self.settings.claim_patience {
+                stopped.push((*bucket, reason));
+            }
+        }
         self.status.stopped(&self.feed.name, &stopped);
-        if stopped.is_empty() {
-            run.behind = None;
-            return Ok(());
-        }
-        if run.behind.get_or_insert_with(Instant::now).elapsed() < self.settings.claim_patience {
-            return Ok(());
-        }
         for (bucket, reason) in stopped {
             let key = CellKey::ReplaceRequest(Arc::clone(&self.feed.name), bucket);
             let asked = move_cell(&*self.store, &key, None, reason.to_owned().to_bytes()).await?;

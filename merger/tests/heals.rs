@@ -70,6 +70,38 @@ async fn a_gap_is_asked_for_and_a_replace_heals_it() {
     merger.stop().await;
 }
 
+/// In a healthy system cuts overtake records of other partitions all the time.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_comes_after_its_cut_stops_nothing() {
+    let mut workload = Workload::new(9, 40, 16);
+    let mut world = World::new(2, workload.rows()).await;
+    let log = std::sync::Arc::clone(&world.log);
+    let merger = world.start();
+    world.until_folded().await;
+    let patience = onair_merger::Settings::default().claim_patience;
+    let step = patience / 8;
+    // In turns, so that one of them lacks something at every moment, for far longer than patience.
+    let mut late = None;
+    for turn in 0..64_u16 {
+        world.touch(&mut workload, Bucket::new(turn % 2));
+        let flush = world.writer.flush(false);
+        world.writer.acknowledge();
+        let mut cut = flush.clone();
+        cut.records.clear();
+        append(&*log, cut).await;
+        if let Some(late) = late.replace(flush) {
+            append(&*log, late).await;
+        }
+        tokio::time::sleep(step).await;
+        assert_eq!(merger.feed().stopped, [], "turn {turn}");
+    }
+    append(&*log, late.expect("the last turn's")).await;
+    world.until_folded().await;
+    assert_eq!(merger.feed().stopped, []);
+    assert_eq!(asked(&world).await, []);
+    merger.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gap_that_only_a_cut_knows_of_is_seen() {
     let mut workload = Workload::new(2, 40, 16);

@@ -253,9 +253,31 @@ pub struct ReadArgs {
     /// The server
     #[arg(long, value_name = "URL", env = "ONAIR_SERVER", default_value = client::DEFAULT)]
     pub server: String,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// JSON, as in docs/json.md
     #[arg(long)]
     pub json: bool,
+}
+
+/// How an https:// server is known, and we by it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TlsArgs {
+    /// Authorities whose https:// servers are trusted, PEM [default: the public ones]
+    #[arg(long, value_name = "FILE", env = "ONAIR_CA")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate for a server that asks for one, PEM
+    #[arg(long, value_name = "FILE", env = "ONAIR_CERT", requires = "key_file")]
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(
+        id = "key_file",
+        long = "key",
+        value_name = "FILE",
+        env = "ONAIR_KEY",
+        requires = "cert"
+    )]
+    pub key: Option<PathBuf>,
 }
 
 /// `watch`.
@@ -365,6 +387,8 @@ pub struct ExplainArgs {
     /// A server; may be given several times
     #[arg(long, value_name = "URL", env = "ONAIR_SERVER", default_value = client::DEFAULT)]
     pub server: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// JSON, as in docs/json.md
     #[arg(long)]
     pub json: bool,

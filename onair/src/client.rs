@@ -6,11 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use onair_proto::v1::on_air_client::OnAirClient;
 use onair_proto::{convert, v1};
-use onair_sdk::{ConnectError, Feed, Key, Raw, Schema};
+use onair_sdk::dial::Connector;
+use onair_sdk::{ConnectError, Feed, Key, Problem, Raw, Schema, Tls, TlsFault};
 use onair_store::runs::{Run, Wish};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use crate::cli::TlsArgs;
 use crate::exit::{Exit, Failure, chain};
 
 /// The server when none is named.
@@ -23,12 +25,15 @@ const MESSAGE_MAX: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Server {
     url: String,
+    tls: TlsArgs,
     channel: Channel,
+    /// Of an https:// server.
+    connector: Option<Connector>,
 }
 
 impl Server {
     /// Connects. A server that is not there is exit code 4.
-    pub async fn connect(url: &str) -> Result<Self, Failure> {
+    pub async fn connect(url: &str, tls: &TlsArgs) -> Result<Self, Failure> {
         let wrong = |why: String| {
             Failure::new(
                 Exit::Usage,
@@ -38,19 +43,20 @@ impl Server {
         let endpoint =
             Endpoint::from_shared(url.to_owned()).map_err(|error| wrong(chain(&error)))?;
         match endpoint.uri().scheme_str() {
-            Some("http") => {}
-            Some(other) => return Err(wrong(format!("{other} is not supported, http is"))),
+            Some("http" | "https") => {}
+            Some(other) => {
+                return Err(wrong(format!(
+                    "{other} is not supported, http and https are"
+                )));
+            }
             None => return Err(wrong("there is no scheme".to_owned())),
         }
-        let channel = endpoint
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .connect()
-            .await
-            .map_err(|error| unreachable(url, &chain(&error)))?;
+        let (channel, connector) = open(url, tls, Some(ANSWER)).await?;
         Ok(Server {
             url: url.to_owned(),
+            tls: tls.clone(),
             channel,
+            connector,
         })
     }
 
@@ -59,6 +65,8 @@ impl Server {
     pub(crate) fn lazy(url: &'static str) -> Self {
         Server {
             url: url.to_owned(),
+            tls: TlsArgs::default(),
+            connector: None,
             channel: Endpoint::from_static(url).connect_lazy(),
         }
     }
@@ -74,13 +82,7 @@ impl Server {
 
     /// A connection without a limit on how long an answer may take, for streams.
     pub(crate) async fn stream(&self) -> Result<OnAirClient<Channel>, Failure> {
-        let endpoint = Endpoint::from_shared(self.url.clone())
-            .map_err(|error| unreachable(&self.url, &chain(&error)))?;
-        let channel = endpoint
-            .connect_timeout(CONNECT)
-            .connect()
-            .await
-            .map_err(|error| unreachable(&self.url, &chain(&error)))?;
+        let (channel, _) = open(&self.url, &self.tls, None).await?;
         Ok(OnAirClient::new(channel).max_decoding_message_size(MESSAGE_MAX))
     }
 
@@ -173,6 +175,7 @@ impl Server {
     ) -> Result<Feed<Raw>, Failure> {
         Feed::<Raw>::builder([self.url.as_str()], feed)
             .client_name(verb)
+            .tls(tls_of(&self.tls))
             .init_timeout(patience)
             .max_message_size(MESSAGE_MAX)
             .connect()
@@ -190,18 +193,25 @@ impl Server {
                     chain(error)
                 ),
             ),
+            ConnectError::Refused(Problem::Tls { fault, .. }) => insecure(&self.url, fault),
             error => Failure::new(Exit::Failed, format!("{}: {}", self.url, chain(error))),
         }
     }
 
     pub(crate) fn failure(&self, status: &Status) -> Failure {
         let url = &self.url;
+        let from_network = std::error::Error::source(status).is_some();
+        if let Some(fault) = self.connector.as_ref().and_then(Connector::fault) {
+            return insecure(url, &fault);
+        }
         match status.code() {
+            // HTTP/2's INADEQUATE_SECURITY.
+            Code::PermissionDenied if from_network => insecure(url, &TlsFault::Wanted),
             Code::NotFound | Code::InvalidArgument => {
                 Failure::new(Exit::Usage, format!("{url}: {}", status.message()))
             }
             // The server's own word, not the network's.
-            Code::Unavailable if std::error::Error::source(status).is_none() => Failure::new(
+            Code::Unavailable if !from_network => Failure::new(
                 Exit::Failed,
                 format!(
                     "{url}: {}; try again in a moment, or see `onair status`",
@@ -224,6 +234,54 @@ impl Server {
             ),
         )
     }
+}
+
+/// What the SDK is told.
+fn tls_of(args: &TlsArgs) -> Tls {
+    let mut tls = Tls::new();
+    if let Some(ca) = &args.ca {
+        tls = tls.ca_file(ca);
+    }
+    match args.cert.as_ref().zip(args.key.as_ref()) {
+        Some((certificate, key)) => tls.identity_files(certificate, key),
+        None => tls,
+    }
+}
+
+/// A connection of our own, and what knows what TLS failed of on it.
+async fn open(
+    url: &str,
+    tls: &TlsArgs,
+    patience: Option<Duration>,
+) -> Result<(Channel, Option<Connector>), Failure> {
+    let endpoint = |url: String| {
+        let endpoint = Endpoint::from_shared(url)
+            .map_err(|error| unreachable(DEFAULT, &chain(&error)))?
+            .connect_timeout(CONNECT);
+        Ok::<_, Failure>(match patience {
+            Some(patience) => endpoint.timeout(patience),
+            None => endpoint,
+        })
+    };
+    let outer = endpoint(url.to_owned())?;
+    if outer.uri().scheme_str() != Some("https") {
+        let opened = outer.connect().await;
+        let opened = opened.map_err(|error| unreachable(url, &chain(&error)))?;
+        return Ok((opened, None));
+    }
+    let connector = Connector::new(outer.uri(), &tls_of(tls))
+        .map_err(|fault| Failure::new(Exit::Usage, fault.to_string()))?;
+    let within = endpoint(url.replacen("https", "http", 1))?;
+    let opened = within.connect_with_connector(connector.clone()).await;
+    let opened = opened.map_err(|error| match connector.fault() {
+        Some(fault) => insecure(url, &fault),
+        None => unreachable(url, &chain(&error)),
+    })?;
+    Ok((opened, Some(connector)))
+}
+
+fn insecure(url: &str, fault: &TlsFault) -> Failure {
+    Failure::new(Exit::Unreachable, format!("{url}: {fault}"))
 }
 
 fn unreachable(url: &str, why: &str) -> Failure {

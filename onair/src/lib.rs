@@ -61,6 +61,7 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(run(cli));
     // A task that hangs in a system call must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    logging::finish();
     match done {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(failure) => report(&failure),

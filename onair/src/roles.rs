@@ -1,9 +1,10 @@
 //! What the roles of this process say of themselves, and what those of other processes said in the store.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use onair_cdc::status::Phase;
+use onair_log::EventLog;
 use onair_server::{RoleReport, Roles};
 use onair_store::ShardStore;
 use onair_store::status::{RoleStatus, StatusRow, said};
@@ -32,6 +33,7 @@ pub(crate) struct Local {
     /// Roles are asked from within the server, whose handle there is only once it was made.
     pub(crate) server: Arc<OnceLock<onair_server::Handle>>,
     pub(crate) draining: CancellationToken,
+    pub(crate) log: Arc<dyn EventLog>,
 }
 
 /// A role's words, and whether it does what it is there for.
@@ -55,7 +57,11 @@ impl Local {
         ]
         .into_iter()
         .filter_map(|(role, words)| {
-            let (state, detail, is_ready) = words?;
+            let (state, mut detail, is_ready) = words?;
+            if let Some(trouble) = self.log.trouble() {
+                detail.push_str("; the log: ");
+                detail.push_str(&trouble);
+            }
             Some(Said {
                 report: RoleReport {
                     role: role.to_owned(),
@@ -74,8 +80,15 @@ impl Local {
     pub(crate) fn with(&self, others: Others) -> Roles {
         let local = self.clone();
         Arc::new(move || {
-            let own = local.say().into_iter().map(|said| said.report);
-            own.chain(others.heard()).collect()
+            let heard = others.heard();
+            let mut own: Vec<RoleReport> =
+                local.say().into_iter().map(|said| said.report).collect();
+            let server = own.iter_mut().find(|report| report.role == SERVER);
+            if let (Some(server), Some(trouble)) = (server, heard.trouble) {
+                let detail = &server.detail;
+                server.detail = format!("{detail}; what others say is old: {trouble}");
+            }
+            own.into_iter().chain(heard.rows).collect()
         })
     }
 }
@@ -159,14 +172,22 @@ fn now() -> i64 {
 
 /// What roles of other processes said last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Others(Arc<Mutex<Vec<RoleReport>>>);
+pub(crate) struct Others(Arc<Mutex<Heard>>);
+
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    rows: Vec<RoleReport>,
+    /// Why nothing newer could be read.
+    trouble: Option<String>,
+}
 
 impl Others {
-    fn heard(&self) -> Vec<RoleReport> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn heard(&self) -> Heard {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps listening until `stop`. What cannot be read stays as it was; its time tells how old it is.
@@ -179,7 +200,7 @@ impl Others {
         let mut tick = every(SPEAK);
         while let Some(()) = next(&mut tick, &stop).await {
             let mut heard = Vec::new();
-            let mut is_whole = true;
+            let mut trouble = None;
             for role in [READER, MERGER, SERVER] {
                 match said(&*store, role).await {
                     Ok(rows) => heard.extend(
@@ -187,12 +208,14 @@ impl Others {
                             .filter(|(of, status)| *of != process && is_recent(status.at))
                             .map(|(of, status)| report(role, &of, status)),
                     ),
-                    Err(_) => is_whole = false,
+                    Err(error) => trouble = Some(error.to_string()),
                 }
             }
-            if is_whole {
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            let mut now = self.lock();
+            if trouble.is_none() {
+                now.rows = heard;
             }
+            now.trouble = trouble;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use onair_cdc::reader::{Reader, ReaderError};
 use onair_merger::Merger;
 use onair_model::Buckets;
-use onair_server::Server;
+use onair_server::{Server, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,12 +24,23 @@ pub(crate) struct Parts {
     pub(crate) reader: Option<Reader>,
     /// The merger.
     pub(crate) merger: Option<onair_merger::Settings>,
-    /// The server, on a bound listener.
-    pub(crate) server: Option<(TcpListener, onair_server::Settings)>,
+    /// The server.
+    pub(crate) server: Option<Service>,
     /// What the process is called.
     pub(crate) process: Arc<str>,
     /// Name, version and commit.
     pub(crate) build: Arc<str>,
+}
+
+/// What a server needs of its own.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Bound.
+    pub(crate) listener: TcpListener,
+    /// `None`: it speaks in the clear.
+    pub(crate) tls: Option<Tls>,
+    /// Limits and times.
+    pub(crate) settings: onair_server::Settings,
 }
 
 /// A running process.
@@ -80,6 +91,7 @@ pub(crate) fn start(parts: Parts) -> System {
         merger: None,
         server: Arc::new(OnceLock::new()),
         draining: CancellationToken::new(),
+        log: Arc::clone(&backends.log),
     };
     let mut roles = JoinSet::new();
     let mut rows = JoinSet::new();
@@ -109,7 +121,12 @@ pub(crate) fn start(parts: Parts) -> System {
             Ok(())
         });
     }
-    if let Some((listener, settings)) = server {
+    if let Some(Service {
+        listener,
+        tls,
+        settings,
+    }) = server
+    {
         let others = Others::default();
         if backends.is_shared {
             let (store, process) = (Arc::clone(&backends.store), Arc::clone(&local.process));
@@ -127,7 +144,10 @@ pub(crate) fn start(parts: Parts) -> System {
             build,
         };
         let layouts = feeds.iter().map(layout).collect();
-        let server = Server::new(listener, served, layouts, settings);
+        let mut server = Server::new(listener, served, layouts, settings);
+        if let Some(tls) = tls {
+            server = server.with_tls(tls);
+        }
         // Set once, here.
         let _ = local.server.set(server.handle());
         let stop = local.draining.clone();

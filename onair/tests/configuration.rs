@@ -91,6 +91,7 @@ listen = "localhost"
 listn = "x"
 clients_max = 0
 progress = "5s"
+tls = { client_ca = "ca.pem" }
 keepalive = 10
 ring_bytes = "lots"
 fanout_share = 2.5

@@ -10,7 +10,9 @@ mod forms;
 mod past;
 mod process;
 mod runs;
+mod starved;
 mod texts;
+mod tls;
 
 /// Compares with a file of tests/golden.
 fn golden(name: &str, text: &str) {

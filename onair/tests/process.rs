@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Nothing here takes longer on the slowest machine.
 const LONG: Duration = Duration::from_secs(60);
 
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onair"));
     command.args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -38,7 +38,12 @@ impl Up {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut arguments = arguments.to_vec();
         arguments.splice(0..0, ["up", "--listen", "127.0.0.1:0"]);
-        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Up::of(command(&arguments))
+    }
+
+    /// Of a command that ends up as it.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         out.read_line(&mut first).unwrap();
@@ -52,7 +57,12 @@ impl Up {
 
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.ready()["grpc"].as_str().unwrap())
+        format!("http://{}", self.address())
+    }
+
+    /// The same as `host:port`.
+    pub(crate) fn address(&self) -> String {
+        self.ready()["grpc"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
@@ -69,6 +79,15 @@ impl Up {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it writes to standard error, where that is a pipe.
+    pub(crate) fn stderr(&mut self) -> std::process::ChildStderr {
+        self.child.stderr.take().unwrap()
     }
 
     /// SIGTERM; the rest of its output, and how long it took.

@@ -16,6 +16,7 @@ use crate::plan::{Backoff, Plan};
 use crate::row::FromRow;
 use crate::status::{self, Problem, Told};
 use crate::task::Task;
+use crate::tls::Tls;
 
 /// The settings of a feed, from [`Feed::builder`].
 #[must_use]
@@ -39,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) backoff: Backoff,
     pub(crate) max_message: usize,
     pub(crate) max_rows: u64,
+    pub(crate) tls: Tls,
 }
 
 impl<T: FromRow> Builder<T> {
@@ -54,6 +56,7 @@ impl<T: FromRow> Builder<T> {
             backoff: Backoff::default(),
             max_message: 64 * 1024 * 1024,
             max_rows: 100_000_000,
+            tls: Tls::new(),
         };
         Builder {
             endpoints,
@@ -109,6 +112,13 @@ impl<T: FromRow> Builder<T> {
     /// Tries servers in the order given, from the first on, instead of from one drawn at random.
     pub const fn in_order(mut self) -> Self {
         self.in_order = true;
+        self
+    }
+
+    /// How `https://` servers are known, and we by them. By default the public authorities are trusted. Needs the feature
+    /// `tls`: without it such a server is refused by [`Builder::connect`].
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.settings.tls = tls;
         self
     }
 
@@ -199,7 +209,7 @@ impl<T: FromRow> Builder<T> {
         let mut faults: Vec<String> = self
             .endpoints
             .iter()
-            .filter_map(|endpoint| endpoint.check().err())
+            .filter_map(|endpoint| endpoint.check(&self.settings.tls).err())
             .collect();
         if self.endpoints.is_empty() {
             faults.push("no server is given".to_owned());

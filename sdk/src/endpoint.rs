@@ -4,16 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use tonic::codegen::http::Uri;
 use tonic::transport::Channel;
 
 use crate::status::Cause;
+use crate::tls::{Tls, TlsFault};
 
 /// Snapshots come in few large HTTP/2 frames instead of many small ones.
 const MAX_FRAME: u32 = 256 * 1024;
 /// What may be under way on a stream: enough for a snapshot over a slow line.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
-/// A server: `http://host:port`, or, in a test, the endpoint of a `testing::FakeServer`.
+/// A server: `http://host:port`, `https://host:port`, or, in a test, the endpoint of a `testing::FakeServer`.
 #[derive(Clone)]
 pub struct Endpoint(Place);
 
@@ -40,14 +43,26 @@ impl Endpoint {
     }
 
     /// What is wrong with it.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, reason = "nobody connects by it")
+    )]
+    pub(crate) fn check(&self, tls: &Tls) -> Result<(), String> {
         match &self.0 {
             Place::Uri(uri) => {
                 let parsed = transport(uri)
                     .map_err(|_| format!("{uri:?} is not a URL like http://host:7400"))?;
                 match parsed.uri().scheme_str() {
                     Some("http") => Ok(()),
-                    Some(other) => Err(format!("{uri:?}: {other} is not supported, http is")),
+                    #[cfg(feature = "tls")]
+                    Some("https") => tls.check().map_err(|fault| format!("{uri:?}: {fault}")),
+                    #[cfg(not(feature = "tls"))]
+                    Some("https") => Err(format!(
+                        "{uri:?}: this build has no TLS; build onair-sdk with the feature tls"
+                    )),
+                    Some(other) => Err(format!(
+                        "{uri:?}: {other} is not supported, http and https are"
+                    )),
                     None => Err(format!("{uri:?} has no scheme: write http://{uri}")),
                 }
             }
@@ -57,10 +72,18 @@ impl Endpoint {
     }
 
     /// A connection of its own: a stream shares it with nobody.
-    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Channel, Cause> {
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, reason = "nobody connects by it")
+    )]
+    pub(crate) async fn connect(&self, timeout: Duration, tls: &Tls) -> Result<Line, Cause> {
         let connected = match &self.0 {
             Place::Uri(uri) => {
                 let endpoint = transport(uri).map_err(cause)?;
+                #[cfg(feature = "tls")]
+                if endpoint.uri().scheme_str() == Some("https") {
+                    return secure(uri, endpoint.uri(), timeout, tls).await;
+                }
                 endpoint.connect_timeout(timeout).connect().await
             }
             #[cfg(feature = "testing")]
@@ -69,8 +92,51 @@ impl Endpoint {
                 endpoint.connect_with_connector(dial.connector()).await
             }
         };
-        connected.map_err(cause)
+        connected.map(Line::new).map_err(cause)
     }
+}
+
+/// A connection, and what TLS failed of on it, once it did.
+pub(crate) struct Line {
+    pub(crate) channel: Channel,
+    #[cfg(feature = "tls")]
+    connector: Option<crate::dial::Connector>,
+}
+
+impl Line {
+    fn new(channel: Channel) -> Self {
+        Line {
+            channel,
+            #[cfg(feature = "tls")]
+            connector: None,
+        }
+    }
+
+    pub(crate) fn fault(&self) -> Option<TlsFault> {
+        #[cfg(feature = "tls")]
+        return self.connector.as_ref()?.fault();
+        #[cfg(not(feature = "tls"))]
+        None
+    }
+}
+
+#[cfg(feature = "tls")]
+async fn secure(text: &str, uri: &Uri, timeout: Duration, tls: &Tls) -> Result<Line, Cause> {
+    let connector =
+        crate::dial::Connector::new(uri, tls).map_err(|fault| Arc::new(fault) as Cause)?;
+    let within = transport(&text.replacen("https", "http", 1)).map_err(cause)?;
+    let connected = within
+        .connect_timeout(timeout)
+        .connect_with_connector(connector.clone())
+        .await;
+    let channel = connected.map_err(|error| match connector.fault() {
+        Some(fault) => Arc::new(fault) as Cause,
+        None => cause(error),
+    })?;
+    Ok(Line {
+        channel,
+        connector: Some(connector),
+    })
 }
 
 fn transport(uri: &str) -> Result<tonic::transport::Endpoint, tonic::transport::Error> {

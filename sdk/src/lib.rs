@@ -30,8 +30,9 @@
 //!   `rooms.wait_for("3e11fa47-71ca-11e1-9e33-c80aa9429562:57").await?`.
 //! - Rows are decoded once, by [`FromRow`], on the feed's one task. Versions share all rows that are the same; while a
 //!   whole snapshot arrives there are two maps, and one copy of each row that did not change.
-//! - Features: `prost` for rows that are generated messages, `testing` for a server in your tests that does, and
-//!   breaks, what you say. For tests without any server there is [`Feed::fixed`].
+//! - Features: `prost` for rows that are generated messages, `tls` for `https://` servers ([`Builder::tls`]),
+//!   `testing` for a server in your tests that does, and breaks, what you say. For tests without any server there is
+//!   [`Feed::fixed`].
 
 #![deny(missing_docs)]
 
@@ -40,6 +41,9 @@ mod builder;
 mod changes;
 mod clock;
 mod content;
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub mod dial;
 mod endpoint;
 mod feed;
 mod index;
@@ -59,6 +63,7 @@ mod task;
 pub mod testing;
 #[cfg(test)]
 mod texts;
+mod tls;
 mod wait;
 mod wire;
 
@@ -79,4 +84,5 @@ pub use refusal::Refusal;
 pub use row::{BadRow, FromRow, FromValue, RowError, RowRef};
 pub use snapshot::Snapshot;
 pub use status::{Cause, Problem, State, Status, StatusWatch};
+pub use tls::{Tls, TlsFault};
 pub use wait::{Target, WaitError};

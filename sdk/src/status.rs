@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::feed::Shared;
 use crate::refusal::Refusal;
 use crate::row::BadRow;
+use crate::tls::TlsFault;
 
 /// What a feed is doing. It serves its last verified version in every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +164,15 @@ pub enum Problem {
         #[source]
         cause: Cause,
     },
+    /// No TLS with what answers there, or none where the server wants it.
+    #[error("cannot connect to {endpoint}: {fault}")]
+    #[non_exhaustive]
+    Tls {
+        /// The server.
+        endpoint: Arc<str>,
+        /// What it failed of.
+        fault: TlsFault,
+    },
     /// The server refuses the subscription for good: no such feed, not allowed, not understood.
     #[error("{endpoint} refuses the subscription: {message}")]
     #[non_exhaustive]
@@ -231,6 +241,9 @@ pub enum Problem {
 impl Problem {
     /// Whether trying again may help without anybody changing anything.
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Problem::Rejected { .. } | Problem::Row { .. })
+        !matches!(
+            self,
+            Problem::Tls { .. } | Problem::Rejected { .. } | Problem::Row { .. }
+        )
     }
 }

@@ -16,7 +16,8 @@ use crate::message::Message;
 use crate::plan::{Ended, GOOD_AFTER, Plan};
 use crate::row::FromRow;
 use crate::session::{Arrival, Failure, Outcome, Session, Verified};
-use crate::status::{Problem, Told};
+use crate::status::{Cause, Problem, Told};
+use crate::tls::TlsFault;
 use crate::wire::{self, Request, Stream};
 
 /// Before the first version somebody waits in `connect`: no wait is longer.
@@ -136,15 +137,22 @@ impl<T: FromRow> Task<T> {
 
     async fn open(&self, endpoint: &Endpoint, name: &Arc<str>) -> Result<Stream, Problem> {
         let limit = self.settings.connect_timeout;
-        let unreachable = |cause| Problem::Unreachable {
-            endpoint: name.clone(),
-            cause,
+        let unreachable = |cause: Cause| match TlsFault::of(&*cause) {
+            Some(fault) => Problem::Tls {
+                endpoint: name.clone(),
+                fault,
+            },
+            None => Problem::Unreachable {
+                endpoint: name.clone(),
+                cause,
+            },
         };
         let opening = async {
-            let channel = endpoint.connect(limit).await.map_err(unreachable)?;
+            let settings = &self.settings;
+            let line = endpoint.connect(limit, &settings.tls).await;
+            let line = line.map_err(unreachable)?;
             let held = self.shared.snapshot().held;
             let have = (held.ordinal > 0 && !self.plan.asks_anew()).then_some(&held.verified.seal);
-            let settings = &self.settings;
             let request = Request {
                 feed: &settings.feed,
                 view: &settings.view,
@@ -152,7 +160,14 @@ impl<T: FromRow> Task<T> {
                 have,
                 max_message: settings.max_message,
             };
-            wire::subscribe(name.clone(), channel, request).await
+            let subscribed = wire::subscribe(name.clone(), line.channel.clone(), request).await;
+            subscribed.map_err(|problem| match line.fault() {
+                Some(fault) => Problem::Tls {
+                    endpoint: name.clone(),
+                    fault,
+                },
+                None => problem,
+            })
         };
         let opened = timeout(limit, opening).await;
         opened.unwrap_or_else(|elapsed| Err(unreachable(Arc::new(elapsed))))

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use onair_xtask::{error_texts, texts::Texts};
 
-use crate::{BadRow, ConnectError, Digest, Problem, Refusal, RowError, Version, WaitError};
+use crate::{
+    BadRow, ConnectError, Digest, Problem, Refusal, RowError, TlsFault, Version, WaitError,
+};
 
 fn version(text: &str) -> Version {
     text.parse().expect("a version")
@@ -31,6 +33,7 @@ fn errors() {
     let mut texts = Texts::new();
     connecting(&mut texts);
     problems(&mut texts);
+    faults(&mut texts);
     refusals(&mut texts);
     rows(&mut texts);
     texts.check(env!("CARGO_MANIFEST_DIR"));
@@ -61,6 +64,8 @@ fn problems(texts: &mut Texts) {
     let endpoint = || endpoint.clone();
     error_texts!(texts, Problem:
         Unreachable = unreachable() => "No connection.", "Check address and network if it stays; the SDK tries again.";
+        Tls = Problem::Tls { endpoint: endpoint(), fault: TlsFault::Untrusted } => "TLS could not be had with it: one of the faults below. Before the first \
+             version it is final; later the SDK tries again.", "As the fault says.";
         Rejected = Problem::Rejected { endpoint: endpoint(), message: "there is no feed \"x\" here".into() } =>
             "The server does not take the subscription.", "As the server's text says.";
         Ended = Problem::Ended { endpoint: endpoint(), message: "connection reset".into() } => "The stream broke.", TRIES;
@@ -74,6 +79,25 @@ fn problems(texts: &mut Texts) {
             "That server is behind another that was used before; the SDK does not go back.", TRIES;
         Drained = Problem::Drained { endpoint: endpoint(), reason: "this server is going down".into() } =>
             "The server stops.", TRIES;
+    );
+}
+
+fn faults(texts: &mut Texts) {
+    const SAYS: &str = "As the text says.";
+    let unknown = || "UnknownCA".to_owned();
+    error_texts!(texts, TlsFault:
+        Unusable = TlsFault::Unusable { place: "/etc/onair/ca.pem".into(), reason: "there is no certificate in it".into() } =>
+            "A file that the client was given cannot be used.", SAYS;
+        Untrusted = TlsFault::Untrusted => "The server may be another one than it says; nothing was sent to it.", SAYS;
+        OtherName = TlsFault::OtherName => "The certificate is for other names or addresses.", SAYS;
+        Expired = TlsFault::Expired => "By this machine's clock the certificate's time is over.", SAYS;
+        NotYetValid = TlsFault::NotYetValid => "By this machine's clock the certificate's time has not come.", SAYS;
+        Unfit = TlsFault::Unfit("Revoked".into()) => "The certificate is revoked, malformed or for another purpose.", SAYS;
+        Plain = TlsFault::Plain => "An https:// address of a server without TLS, or of something else.", SAYS;
+        Wanted = TlsFault::Wanted => "An http:// address of a server with TLS.", SAYS;
+        Anonymous = TlsFault::Anonymous => "The server has a client_ca, and we show no certificate.", SAYS;
+        Refused = TlsFault::Refused(unknown()) => "Our certificate is of another authority, expired or revoked; the server's word for it is given.", SAYS;
+        Handshake = TlsFault::Handshake("peer is incompatible".into()) => "Something else of TLS.", "Report it if both are of one release.";
     );
 }
 

@@ -1,6 +1,7 @@
 //! The wire: subscribes, and turns generated messages into [`Message`]s. The only file of the replica that names
 //! generated types.
 
+use std::error::Error as _;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use tonic::{Code, Status};
 use crate::message::{Message, Progress, Start, Whole};
 use crate::refusal::Refusal;
 use crate::status::Problem;
+use crate::tls::TlsFault;
 
 /// What to subscribe to.
 #[derive(Debug)]
@@ -86,6 +88,11 @@ fn problem(endpoint: Arc<str>, status: &Status) -> Problem {
         message => message,
     };
     match status.code() {
+        // Not the server's word, but HTTP/2's INADEQUATE_SECURITY.
+        Code::PermissionDenied if status.source().is_some() => Problem::Tls {
+            endpoint,
+            fault: TlsFault::Wanted,
+        },
         Code::NotFound
         | Code::InvalidArgument
         | Code::Unauthenticated

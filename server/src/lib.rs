@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod config;
+mod door;
 mod explain;
 mod feed;
 mod past;
@@ -16,10 +17,12 @@ mod state;
 mod subscribe;
 #[cfg(test)]
 mod texts;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use onair_log::EventLog;
@@ -34,12 +37,14 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 pub use crate::config::{FeedLayout, Settings};
+use crate::door::Door;
 use crate::feed::Worker;
 use crate::past::Archive;
 use crate::ring::Ring;
 pub use crate::service::{RoleReport, Roles};
 use crate::service::{Served, Service};
 use crate::state::FeedState;
+pub use crate::tls::{Tls, TlsError, TlsFiles};
 
 /// How long a connection's answer is waited for, in keep-alive intervals. The question waits behind what the client has
 /// still to receive: a snapshot over a slow line, or everybody's at once, must not look like a dead client.
@@ -71,6 +76,7 @@ impl std::fmt::Debug for Backends {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Tls>,
     backends: Backends,
     settings: Settings,
     feeds: Vec<FeedLayout>,
@@ -145,11 +151,19 @@ impl Server {
             .collect();
         Server {
             listener,
+            tls: None,
             backends,
             settings,
             feeds,
             served: Arc::new(served),
         }
+    }
+
+    /// The same, spoken to by TLS only.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// To look at it while it runs.
@@ -164,6 +178,7 @@ impl Server {
         let address = self.listener.local_addr()?;
         let Server {
             listener,
+            tls,
             backends,
             settings,
             feeds,
@@ -234,8 +249,6 @@ impl Server {
                     subscribe.subscribe_raw(request.into_body())
                 }),
             );
-        let incoming =
-            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         let mut builder = tonic::transport::Server::builder()
             .max_concurrent_streams(settings.streams_per_connection)
             .http2_keepalive_interval(Some(settings.keepalive))
@@ -245,10 +258,18 @@ impl Server {
             builder = builder.max_connection_age(age);
         }
         let drained = CancellationToken::new();
-        let serve = builder
-            .add_routes(tonic::service::Routes::from(router))
-            .serve_with_incoming_shutdown(incoming, drained.clone().cancelled_owned());
-        let mut serve = std::pin::pin!(serve);
+        let service = builder.add_routes(tonic::service::Routes::from(router));
+        let drain = drained.clone().cancelled_owned();
+        let mut serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
+            Some(tls) => {
+                let incoming = Box::pin(tls::incoming(Door::new(listener), tls));
+                Box::pin(service.serve_with_incoming_shutdown(incoming, drain))
+            }
+            None => {
+                let incoming = Box::pin(Door::new(listener).plain());
+                Box::pin(service.serve_with_incoming_shutdown(incoming, drain))
+            }
+        };
         let ended = tokio::select! {
             ended = &mut serve => ended,
             () = shutdown.cancelled() => {

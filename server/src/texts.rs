@@ -6,6 +6,7 @@ use onair_model::Bucket;
 use onair_model::assembly::Hold;
 use onair_store::past::PastError;
 use onair_xtask::error_texts;
+use onair_xtask::servers::Certificates;
 use onair_xtask::texts::Texts;
 use tonic::{Code, Status};
 
@@ -13,6 +14,7 @@ use crate::ServeError;
 use crate::feed::{UNDESCRIBED, held};
 use crate::past::READS_MAX;
 use crate::refusal::Refusal;
+use crate::{Tls, TlsError, TlsFiles};
 
 #[tokio::test]
 async fn errors() {
@@ -61,6 +63,7 @@ async fn errors() {
         Reflection = ServeError::Reflection(tonic_reflection::server::Error::InvalidFileDescriptorSet("cut short".into())) =>
             "The program is damaged.", "Install it again; report it if it stays.";
     );
+    tls(&mut texts);
     let three = Bucket::new(3);
     let holds = [
         Hold::NoCut,
@@ -86,6 +89,64 @@ async fn errors() {
         "Nothing while it passes: what is shown stays, and ages. If it lasts, see what `onair status` says of the reader.",
     );
     texts.check(env!("CARGO_MANIFEST_DIR"));
+}
+
+/// What is wrong with files of certificates, each caused by such a file.
+fn tls(texts: &mut Texts) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = Certificates::make(&dir.path().join("one")).expect("certificates");
+    let other = Certificates::make(&dir.path().join("other")).expect("certificates");
+    let no_pem = dir.path().join("empty.pem");
+    std::fs::write(&no_pem, "").expect("a file");
+    let not_der = dir.path().join("not-der.pem");
+    let armour = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(&not_der, armour).expect("a file");
+    let files = || TlsFiles {
+        certificate: one.server.clone(),
+        key: one.server_key.clone(),
+        client_ca: Some(one.authority.clone()),
+    };
+    let read = |files: TlsFiles| Tls::read(&files).expect_err("files that are of no use");
+    let at = |path: &str| std::path::PathBuf::from(path);
+    error_texts!(texts, TlsError:
+        Unreadable = read(TlsFiles { certificate: at("/nonexistent/server.pem"), ..files() }) =>
+            "A file of [server.tls] is not there, may not be read, or is damaged. Exit code 1.", "As the text says.";
+        Unreadable = named(read(TlsFiles { key: no_pem.clone(), ..files() })) => "A file of [server.tls] has no key. Exit code 1.", "As the text says.";
+        Empty = named(read(TlsFiles { certificate: no_pem.clone(), ..files() })) =>
+            "A file of [server.tls] is of something else. Exit code 1.", "As the text says.";
+        Identity = named(read(TlsFiles { key: other.server_key.clone(), ..files() })) =>
+            "The key is of another certificate. Exit code 1.", "As the text says.";
+        Authority = named(read(TlsFiles { client_ca: Some(not_der.clone()), ..files() })) =>
+            "client_ca is of something else. Exit code 1.", "As the text says.";
+    );
+    assert!(Tls::read(&files()).is_ok());
+}
+
+/// The same of files with names that stay.
+fn named(error: TlsError) -> TlsError {
+    let plain = |path: std::path::PathBuf| {
+        std::path::Path::new("/etc/onair").join(path.file_name().expect("a file"))
+    };
+    match error {
+        TlsError::Unreadable { path, source } => TlsError::Unreadable {
+            path: plain(path),
+            source,
+        },
+        TlsError::Empty { path } => TlsError::Empty { path: plain(path) },
+        TlsError::Identity {
+            certificate,
+            key,
+            source,
+        } => TlsError::Identity {
+            certificate: plain(certificate),
+            key: plain(key),
+            source,
+        },
+        TlsError::Authority { path, source } => TlsError::Authority {
+            path: plain(path),
+            source,
+        },
+    }
 }
 
 /// A refusal, that goes out with this code.

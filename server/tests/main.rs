@@ -8,6 +8,7 @@
 
 mod client;
 mod epochs;
+mod floods;
 mod limits;
 mod past;
 mod publish;

@@ -45,6 +45,9 @@ struct Fault {
     /// What the tests leave open.
     #[serde(default)]
     but: String,
+    /// Why it cannot be run here.
+    #[serde(default)]
+    not_run: String,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -88,6 +91,11 @@ fn wrong(catalogue: &Catalogue, read: impl Fn(&str) -> Result<String>) -> Vec<St
         let id = &fault.id;
         if !ids.insert(id) {
             wrong.push(format!("{id} stands twice"));
+        }
+        if !fault.not_run.is_empty() && !fault.tests.is_empty() {
+            wrong.push(format!(
+                "{id} is not run and has tests: say in `but` what they leave open"
+            ));
         }
         for test in &fault.tests {
             let Some((file, name)) = test.split_once("::") else {
@@ -163,7 +171,9 @@ fn page(catalogue: &Catalogue) -> String {
         for fault in &part.fault {
             let mut tests: Vec<String> =
                 fault.tests.iter().map(|test| format!("`{test}`")).collect();
-            if tests.is_empty() {
+            if !fault.not_run.is_empty() {
+                tests.push(format!("NOT RUN: {}", fault.not_run));
+            } else if tests.is_empty() {
                 tests.push("NOT YET".to_owned());
             }
             if !fault.but.is_empty() {
@@ -214,7 +224,9 @@ mod tests {
     fn a_test_that_is_gone_and_an_id_twice_are_told() {
         let text = "[[part]]\ntitle = 't'\n\
             [[part.fault]]\nid = 'A'\nwhat = 'w'\nmust = 'S'\ntests = ['f.rs::four', 'f.rs::six', 'g.rs::x', 'h']\n\
-            [[part.fault]]\nid = 'A'\nwhat = 'w'\nmust = 'S'\ntests = []\n";
+            [[part.fault]]\nid = 'A'\nwhat = 'w'\nmust = 'S'\ntests = []\n\
+            [[part.fault]]\nid = 'B'\nwhat = 'w'\nmust = 'S'\ntests = []\nnot_run = 'r'\n\
+            [[part.fault]]\nid = 'C'\nwhat = 'w'\nmust = 'S'\ntests = ['f.rs::four']\nnot_run = 'r'\n";
         let catalogue: Catalogue = toml::from_str(text).expect("a catalogue");
         let read = |path: &str| match path {
             "f.rs" => Ok(SOURCE.to_owned()),
@@ -227,9 +239,11 @@ mod tests {
                 "A: g.rs: not there",
                 "A: h is not FILE::NAME",
                 "A stands twice",
+                "C is not run and has tests: say in `but` what they leave open",
             ]
         );
-        assert!(page(&catalogue).contains("1 of 2 have a test"));
+        assert!(page(&catalogue).contains("2 of 4 have a test"));
+        assert!(page(&catalogue).contains("| B | w | S | NOT RUN: r |"));
         assert!(page(&catalogue).contains("| A | w | S | NOT YET |"));
     }
 }

@@ -103,6 +103,12 @@ fn page() -> String {
     );
     let _ = write!(
         page,
+        "\n### TLS\n\n`TLS` is a server with `[server.tls]`, `MTLS` one with a `client_ca` too, `EXPIRED` one with an old \
+         certificate, `PLAIN` one without.\n{}",
+        commands(&read("onair/tests/golden/tls-errors.txt"))
+    );
+    let _ = write!(
+        page,
         "\n## Configuration\n\nExit code 2. All that is wrong is said at once, with its line, or the variable or \
          option that it came from; `onair config check FILE` says it without starting anything.\n\n```text\n{}```\n",
         read("onair/tests/golden/config-errors.txt")

@@ -220,7 +220,7 @@ mod tests {
             let taken = connection.push(&sent, &mut out, |_| Ok(()));
             taken.expect("it is sound");
         }
-        assert_eq!(out, []);
+        assert!(out.is_empty());
         let taken = connection.push(&sent, &mut out, |_| Ok(()));
         taken.expect("it is sound");
         let mut expected = Vec::new();

@@ -5,6 +5,7 @@ mod feed;
 mod kafka;
 mod roles;
 mod segments;
+mod tls;
 mod unknown;
 mod ways;
 

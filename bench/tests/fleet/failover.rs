@@ -9,9 +9,9 @@ use onair_bench::observer::{Observer, content};
 use onair_bench::oracle::{Shape, Truth, check, difference};
 use onair_bench::seed::seed;
 use onair_bench::workload::Workload;
-use onair_xtask::servers::{Flavor, Options, Server};
 
 use super::{Fleet, PATIENCE, Size, run};
+use crate::replica::{caught_up, executed, replica_of};
 
 const ONE: Size = Size {
     readers: 1,
@@ -79,35 +79,5 @@ async fn failover(mut fleet: Fleet) -> Result<()> {
     for role in &mut fleet.roles {
         role.stop()?;
     }
-    Ok(())
-}
-
-fn replica_of(source: &Server) -> Result<Server> {
-    let replica = Server::start_own(Flavor::Mysql97, Options::default())?;
-    source.create_user("replica", "secret", &["REPLICATION SLAVE ON *.*"])?;
-    replica.sql(&format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, SOURCE_USER = 'replica',
-           SOURCE_PASSWORD = 'secret', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1;
-         START REPLICA;",
-        source.port()
-    ))?;
-    Ok(replica)
-}
-
-fn executed(server: &Server) -> Result<String> {
-    let set = server.sql("SELECT REPLACE(@@gtid_executed, '\n', '')")?;
-    Ok(set.trim().replace("\\n", ""))
-}
-
-/// Waits until the replica has what its source had.
-fn caught_up(replica: &Server, set: &str) -> Result<()> {
-    let answer = replica.sql(&format!(
-        "SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {})",
-        PATIENCE.as_secs()
-    ))?;
-    ensure!(
-        answer.trim() == "0",
-        "the replica does not catch up: {answer}"
-    );
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! OnAir as it runs in production: real MySQL, Kafka and Cassandra, and one process a role.
 
 mod chaos;
+mod down;
 mod failover;
 mod handover;
 mod heads;
 mod order;
+mod re_derive;
 
 use std::fs;
 use std::num::NonZeroU16;

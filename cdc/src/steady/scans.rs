@@ -100,7 +100,10 @@ impl Steady<'_> {
         if let Some(current) = &mut self.run {
             let run = &mut current.report.run;
             run.rows_scanned = found.iter().map(|scan| scan.rows.len() as u64).sum();
-            run.database += found.iter().map(|scan| scan.busy).sum();
+            run.database += found
+                .iter()
+                .map(|scan| scan.busy)
+                .sum::<std::time::Duration>();
             run.database_bytes += found.iter().map(|scan| scan.bytes).sum::<u64>();
         }
         scan.running = None;

@@ -155,6 +155,10 @@ impl EventLog for KafkaLog {
         Durability::Durable
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.status().trouble
+    }
+
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError> {
         let shared = &self.shared;
         if let Ok(feed) = shared.feed(&layout.feed) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 
 /// How the log in Kafka is.
@@ -105,8 +105,12 @@ impl ClientContext for Ears {
         self.0.statistics(&statistics);
     }
 
-    fn error(&self, _: KafkaError, reason: &str) {
-        self.0.trouble(reason);
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down is said behind why each of them is.
+        let is_sum = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if !is_sum || self.0.read().trouble.is_none() {
+            self.0.trouble(reason);
+        }
     }
 }
 

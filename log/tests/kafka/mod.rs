@@ -6,6 +6,8 @@ mod measured;
 mod outage;
 mod shares;
 mod strangers;
+#[cfg(feature = "kafka-tls")]
+mod tls;
 mod topics;
 
 use std::sync::{Arc, OnceLock};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onair_log::kafka::{KafkaLog, Settings};
 use onair_log::{EventLog as _, Partition};
@@ -87,4 +88,24 @@ async fn partitions_are_divided_among_all_that_are_there() {
     drop(a);
     divided(&mut [&mut b]).await;
     assert!(b.ours().is_superset(&kept), "what it had it keeps");
+}
+
+/// Each of the storm's members is there for less than it takes to divide the work anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_come_and_go_all_the_time_leave_no_work_undone() {
+    const STORM: usize = 12;
+    let Some(server) = shared() else { return };
+    let settings = settings(server);
+    let mut stays = Worker::start(&settings, "room").await;
+    divided(&mut [&mut stays]).await;
+    for _ in 0..STORM {
+        let mut comes = Worker::start(&settings, "room").await;
+        // It may have been given something, or not yet.
+        let given = comes.ours.changed();
+        let _ = timeout(Duration::from_millis(300), given).await;
+        drop(comes);
+    }
+    divided(&mut [&mut stays]).await;
+    let mut late = Worker::start(&settings, "room").await;
+    divided(&mut [&mut stays, &mut late]).await;
 }

@@ -24,10 +24,10 @@ impl fmt::Debug for Login {
     }
 }
 
-/// The files of a TLS client.
+/// The files of one side of TLS.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
-    /// Certificates that are trusted, PEM.
+    /// Certificates of those that are trusted to sign the other side's, PEM.
     pub ca: Option<PathBuf>,
     /// Our own, PEM.
     pub certificate: Option<PathBuf>,

@@ -51,6 +51,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Where the service listens.
     pub listen: String,
+    /// Its certificate and key, and in `ca` the authorities of its clients.
+    pub server_tls: TlsFiles,
     /// Memory of the log, a feed.
     pub log_bytes: usize,
     /// The reader's limits and times.
@@ -120,6 +122,7 @@ impl Default for Config {
             feeds: Vec::new(),
             data_dir: None,
             listen: LISTEN.to_owned(),
+            server_tls: TlsFiles::default(),
             log_bytes: onair_log::memory::CAPACITY,
             reader: onair_cdc::config::Settings::default(),
             merger: onair_merger::Settings::default(),
@@ -352,6 +355,7 @@ impl Loading {
         }
         self.check_address("server.listen", Some(self.config.listen.clone()), LISTEN);
         self.check_address("admin.listen", self.config.admin.clone(), ADMIN);
+        self.check_server_tls();
         self.check_engines();
         // One window for all that is kept of the past.
         self.config.reader.history_window = self.config.merger.history_window;
@@ -379,6 +383,24 @@ impl Loading {
             let text = format!("{name}: {address:?} has no port: write it like {example}");
             self.wrong(self.origin(name), text);
         }
+    }
+
+    fn check_server_tls(&mut self) {
+        let tls = &self.config.server_tls;
+        let (certificate, key) = ("server.tls.certificate", "server.tls.key");
+        let (name, text) = match (&tls.certificate, &tls.key, &tls.ca) {
+            (Some(_), None, _) => (certificate, format!("{certificate}: needs {key}, its key")),
+            (None, Some(_), _) => (
+                key,
+                format!("{key}: needs {certificate}, what it is the key of"),
+            ),
+            (None, None, Some(_)) => (
+                "server.tls.client_ca",
+                format!("server.tls.client_ca: needs {certificate} and {key}, which turn TLS on"),
+            ),
+            (Some(_), Some(_), _) | (None, None, None) => return,
+        };
+        self.wrong(self.origin(name), text);
     }
 
     /// Settings of an engine without the one that says where it is, and engines that this build does not have.

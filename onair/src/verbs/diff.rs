@@ -28,7 +28,7 @@ pub(crate) async fn run(args: DiffArgs, out: &mut Output) -> Result<(), Failure>
     let moment =
         |text: &str| Moment::parse(text, now).map_err(|why| Failure::new(Exit::Usage, why));
     let (from, to) = (moment(&args.from)?, moment(&args.to)?);
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let from = past::read(&server, &args.feed, from).await?;
     let to = past::read(&server, &args.feed, to).await?;
     let found = differences(&from, &to);

@@ -23,7 +23,7 @@ pub(crate) async fn run(args: DumpArgs, out: &mut Output) -> Result<(), Failure>
     let at = at
         .transpose()
         .map_err(|why| Failure::new(Exit::Usage, format!("--at: {why}")))?;
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     if let Some(at) = at {
         return run_at(&server, &args, at, out).await;
     }

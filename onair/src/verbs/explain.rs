@@ -30,7 +30,7 @@ use crate::source::{self, Opened};
 pub(crate) async fn run(args: ExplainArgs, out: &mut Output) -> Result<(), Failure> {
     let mut servers = Vec::with_capacity(args.server.len());
     for url in &args.server {
-        servers.push(Server::connect(url).await?);
+        servers.push(Server::connect(url, &args.tls).await?);
     }
     // There is one by default.
     let (schema, _) = servers[0].schema(&args.of).await?;

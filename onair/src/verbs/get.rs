@@ -15,7 +15,7 @@ use crate::json::{self, HeaderForm, KeyRow};
 use crate::output::{Output, Tone};
 
 pub(crate) async fn run(args: GetArgs, out: &mut Output) -> Result<(), Failure> {
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let (schema, _) = server.schema(&args.feed).await?;
     let keys = args
         .keys

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: HistoryArgs, out: &mut Output) -> Result<(), Failu
             .map_err(|why| Failure::new(Exit::Usage, format!("{option}: {why}")))
     };
     let (from, to) = (time("--from", &args.from)?, time("--to", &args.to)?);
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let (schema, _) = server.schema(&args.feed).await?;
     let key = get::parse_key(&schema, &args.key).map_err(|why| Failure::new(Exit::Usage, why))?;
     let request = v1::KeyHistoryRequest {

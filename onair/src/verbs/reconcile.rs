@@ -20,7 +20,7 @@ use crate::output::Output;
 const LOOKS: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: ReconcileArgs, out: &mut Output) -> Result<(), Failure> {
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let request = v1::ReconcileRequest {
         feed: args.feed,
         dry_run: args.dry_run,

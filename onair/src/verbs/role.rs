@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use onair_cdc::reader::Reader;
 use onair_cdc::source::{Source, SourceError};
+use onair_server::{Tls, TlsFiles};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::warn;
@@ -17,13 +18,13 @@ use crate::admin::Probes;
 use crate::backends::{self, Backends};
 use crate::cli::{MergerArgs, RoleArgs, ServerArgs, SourceArgs};
 use crate::config::{Config, Loaded, report};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, chain};
 use crate::json::{self, RoleEndForm, RoleReadyForm};
 use crate::logging::{self, Levels};
 use crate::output::{Output, Tone, ago};
 use crate::signals::{Asked, Signals};
 use crate::source;
-use crate::system::{self, Parts, System};
+use crate::system::{self, Parts, Service, System};
 
 /// Between two attempts at a source that does not answer, and two looks at whether the roles are ready.
 const RETRY: Duration = Duration::from_secs(1);
@@ -77,8 +78,8 @@ struct Process<'a> {
     role: Role,
     config: &'a Config,
     probes: Probes,
-    /// Where the service listens, if the role has one.
-    listener: Option<TcpListener>,
+    /// Where the service listens and how it is known, if the role has one.
+    door: Option<(TcpListener, Option<Tls>)>,
 }
 
 /// What can be done again while the process runs.
@@ -118,12 +119,17 @@ async fn run(
     if let Some(answering) = &answering {
         places.push(("admin", format!("http://{}", answering.address)));
     }
-    let listener = match role {
-        Role::Server => Some(listen(&loaded.config.listen).await?),
+    let door = match role {
+        Role::Server => {
+            let tls = tls(&loaded.config)?;
+            Some((listen(&loaded.config.listen).await?, tls))
+        }
         Role::Cdc | Role::Merger => None,
     };
-    if let Some(address) = listener.as_ref().and_then(|bound| bound.local_addr().ok()) {
-        places.push(("grpc", format!("http://{address}")));
+    if let Some((listener, tls)) = &door
+        && let Ok(address) = listener.local_addr()
+    {
+        places.push(("grpc", format!("{}://{address}", scheme(tls.as_ref()))));
     }
     let mut signals = Signals::new()?;
     let process = source::process(&loaded.config);
@@ -134,7 +140,7 @@ async fn run(
         role,
         config: &loaded.config,
         probes: probes.clone(),
-        listener,
+        door,
     };
     let system = tokio::select! {
         biased;
@@ -207,6 +213,31 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener, Failure> {
     })
 }
 
+/// Who the service is, if it speaks TLS.
+pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Failure> {
+    let files = &config.server_tls;
+    let Some((certificate, key)) = files.certificate.clone().zip(files.key.clone()) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificate,
+        key,
+        client_ca: files.ca.clone(),
+    };
+    Tls::read(&files).map(Some).map_err(|error| {
+        let text = format!("[server.tls]: {}", chain(&error));
+        Failure::new(Exit::Failed, text)
+    })
+}
+
+/// How clients write the service's address.
+pub(crate) const fn scheme(tls: Option<&Tls>) -> &'static str {
+    match tls {
+        Some(_) => "https",
+        None => "http",
+    }
+}
+
 fn banner(
     role: Role,
     process: &str,
@@ -253,9 +284,11 @@ impl Process<'_> {
             feeds: source::feeds(config),
             reader,
             merger: (self.role == Role::Merger).then(|| config.merger.clone()),
-            server: self
-                .listener
-                .map(|listener| (listener, config.server.clone())),
+            server: self.door.map(|(listener, tls)| Service {
+                listener,
+                tls,
+                settings: config.server.clone(),
+            }),
             process: source::process(config),
             build: format!("onair {}", crate::VERSION).into(),
         }))

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: RunsArgs, out: &mut Output) -> Result<(), Failure>
         RunsVerb::Approve(args) => (args, Some(Wish::Approve)),
     };
     let (feed, id) = args.id.split_once('/').unwrap_or(("", &args.id));
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     match wish {
         Some(wish) => {
             let run = server.move_run(feed, id, wish).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: RunsArgs, out: &mut Output) -> Result<(), Failure>
 }
 
 async fn list(read: &ReadArgs, feed: &str, out: &mut Output) -> Result<(), Failure> {
-    let server = Server::connect(&read.server).await?;
+    let server = Server::connect(&read.server, &read.tls).await?;
     let runs = server.runs(feed, "").await?;
     if read.json {
         for run in &runs {

@@ -9,7 +9,7 @@ use crate::json;
 use crate::output::Output;
 
 pub(crate) async fn run(args: SchemaArgs, out: &mut Output) -> Result<(), Failure> {
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let (schema, proto) = server.schema(&args.feed).await?;
     if args.read.json {
         let fields = |fields: &[onair_sdk::Field]| -> Vec<serde_json::Value> {

@@ -13,7 +13,7 @@ use crate::json::{self, BucketForm, FeedForm, RoleForm, StatusForm};
 use crate::output::{Output, Tone, ago, grouped};
 
 pub(crate) async fn run(args: StatusArgs, out: &mut Output) -> Result<(), Failure> {
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let status =
         form(server.status().await?).map_err(|error| server.nonsense(&error.to_string()))?;
     if args.read.json {

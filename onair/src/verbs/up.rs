@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onair_cdc::reader::{Reader, ReaderError};
 use onair_cdc::source::SourceError;
 use onair_cdc::status::{Phase, Status};
+use onair_server::Tls;
 use onair_store::StoreError;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::exit::{Exit, Failure, chain};
 use crate::json::{self, EndForm, ReadyForm, UpFeedForm};
 use crate::output::{Output, Tone, ago, grouped};
 use crate::signals::Signals;
-use crate::system::{self, Parts, System, SystemError};
+use crate::system::{self, Parts, Service, System, SystemError};
 use crate::{backends, logging, source};
 
 /// The banner does not wait longer than this for the source.
@@ -79,6 +80,8 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
     if reset {
         empty(&place.path, yes).await?;
     }
+    let tls = super::role::tls(&loaded.config)?;
+    let scheme = super::role::scheme(tls.as_ref());
     let listener = super::role::listen(&loaded.config.listen).await?;
     let address = listener
         .local_addr()
@@ -96,10 +99,11 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         line,
         began,
         address,
+        scheme,
         deadline,
     };
     let name = source_name(&loaded.config);
-    let starting = begin(&loaded.config, &place.path, listener);
+    let starting = begin(&loaded.config, &place.path, (listener, tls));
     let started = {
         tokio::pin!(starting);
         // A source that refuses at once is told without a banner above it.
@@ -149,7 +153,11 @@ fn source_name(config: &Config) -> String {
 }
 
 /// Checks the source, then starts the roles.
-async fn begin(config: &Config, data_dir: &Path, listener: TcpListener) -> Result<System, Failure> {
+async fn begin(
+    config: &Config,
+    data_dir: &Path,
+    (listener, tls): (TcpListener, Option<Tls>),
+) -> Result<System, Failure> {
     let for_demo = config.clone();
     // Filling the demo's table takes the processor for a moment.
     let opened = tokio::task::spawn_blocking(move || source::open(&for_demo))
@@ -175,10 +183,10 @@ async fn begin(config: &Config, data_dir: &Path, listener: TcpListener) -> Resul
         // One process has the store's file to itself: a lease in it is of a process that is no more.
         reader.lease_patience = Duration::ZERO;
     }
-    let mut server = config.server.clone();
+    let mut settings = config.server.clone();
     if config.is_demo() {
         // The demo is a new server each time: nothing of what it lost will come back.
-        server.lost_tail_wait = Duration::ZERO;
+        settings.lost_tail_wait = Duration::ZERO;
     }
     let reader = Reader::new(
         source::reader(config, reader),
@@ -194,7 +202,11 @@ async fn begin(config: &Config, data_dir: &Path, listener: TcpListener) -> Resul
         feeds: source::feeds(config),
         reader: Some(reader),
         merger: Some(config.merger.clone()),
-        server: Some((listener, server)),
+        server: Some(Service {
+            listener,
+            tls,
+            settings,
+        }),
         process: source::process(config),
         build: format!("onair {}", crate::VERSION).into(),
     }))
@@ -345,7 +357,7 @@ fn banner(
             &format!("{}: {} where {}", feed.name, feed.table, feed.live_when),
         )?;
     }
-    row("grpc", &format!("http://{}", face.address))?;
+    row("grpc", &format!("{}://{}", face.scheme, face.address))?;
     row("data", &place.shown())?;
     let keeps = if place.volatile.is_some() {
         "nothing is kept: the demo's table, the log and the data end with this process"
@@ -358,8 +370,8 @@ fn banner(
     out.line("")?;
     out.line("  try:")?;
     let server = match face.address.as_str() {
-        crate::config::LISTEN => String::new(),
-        address => format!(" --server http://{address}"),
+        crate::config::LISTEN if face.scheme == "http" => String::new(),
+        address => format!(" --server {}://{address}", face.scheme),
     };
     let feed = config.feeds.first().map_or("FEED", |feed| &feed.name);
     for verb in [
@@ -394,6 +406,8 @@ struct Face {
     line: ProgressBar,
     began: Instant,
     address: String,
+    /// `http` or `https`.
+    scheme: &'static str,
     deadline: Option<Instant>,
 }
 

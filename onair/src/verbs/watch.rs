@@ -35,7 +35,7 @@ pub(crate) async fn run(args: WatchArgs, out: &mut Output) -> Result<(), Failure
         .transpose()
         .map_err(|error| usage("--until-gtid", error.to_string()))?;
     let deadline = args.r#for.map(|limit| Instant::now() + limit);
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     server.schema(&args.feed).await?;
     let watching = watch(&server, &args, from, until.as_ref(), out);
     let ended = tokio::select! {

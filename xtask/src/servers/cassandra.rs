@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::certificates::Certificates;
 use super::child::Held;
 use super::java::{Engine, Jars, fetch_engine};
 use super::place::Berth;
@@ -32,6 +33,7 @@ struct Own {
     berth: Berth,
     /// Nodes speak to each other there; this one speaks to itself.
     storage: Berth,
+    certificates: Certificates,
 }
 
 impl Cassandra {
@@ -57,6 +59,7 @@ impl Cassandra {
             child: Held::none(Engine::Cassandra.name()),
             jars,
             storage: Berth::take()?,
+            certificates: Certificates::make(&berth.dir.join("tls"))?,
             berth,
         };
         own.write_configuration()?;
@@ -70,6 +73,11 @@ impl Cassandra {
     /// Where its CQL is: `host:port`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Those of TLS, which it speaks on the same port to who wants it; none of a given one.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        Some(&self.own.as_ref()?.certificates)
     }
 
     /// Kills it as a power cut would, and returns when it is gone.
@@ -127,6 +135,7 @@ impl Cassandra {
 const LOG: &str = "cassandra.log";
 const CONFIGURATION: &str = "cassandra.yaml";
 const LOGBACK: &str = "logback.xml";
+const KEYSTORE: &str = "keystore.pem";
 
 impl Own {
     fn dir(&self) -> PathBuf {
@@ -148,10 +157,14 @@ impl Own {
         let triggers = dir.join("triggers");
         fs::create_dir_all(&triggers)
             .with_context(|| format!("cannot make {}", triggers.display()))?;
-        write(
-            CONFIGURATION,
-            configuration(self.berth.port, self.storage.port, &dir),
-        )?;
+        let keys = &self.certificates;
+        let read = |path: &Path| {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        // One file for the key and what it is the key of.
+        write(KEYSTORE, read(&keys.server_key)? + &read(&keys.server)?)?;
+        let settings = configuration(self.berth.port, self.storage.port, &dir);
+        write(CONFIGURATION, settings + &encryption(keys, &dir))?;
         write(LOGBACK, LOGBACK_TEXT.to_owned())
     }
 
@@ -307,6 +320,22 @@ fn configuration(port: u16, storage: u16, dir: &Path) -> String {
          read_request_timeout: 5000ms\n\
          write_request_timeout: 5000ms\n\
          cas_contention_timeout: 1800ms\n"
+    )
+}
+
+/// TLS for clients that want it; who shows a certificate must have one of the authority.
+fn encryption(certificates: &Certificates, dir: &Path) -> String {
+    format!(
+        "client_encryption_options:\n  \
+           enabled: true\n  \
+           optional: true\n  \
+           require_client_auth: false\n  \
+           ssl_context_factory:\n    \
+             class_name: org.apache.cassandra.security.PEMBasedSslContextFactory\n  \
+           keystore: \"{}\"\n  \
+           truststore: \"{}\"\n",
+        dir.join(KEYSTORE).display(),
+        certificates.authority.display()
     )
 }
 

@@ -26,7 +26,6 @@ pub struct Dist {
     pub client: Program,
     /// `mysqlbinlog` or `mariadb-binlog`.
     pub binlog: Program,
-    pub(super) openssl: Program,
 }
 
 /// A program of a distribution, and what it needs to start.
@@ -75,7 +74,7 @@ struct Recipe {
 
 impl Recipe {
     fn of(flavor: Flavor) -> Self {
-        // `openssl` makes the certificates for tests of TLS.
+        // `openssl` is not needed any more; to take it out fetches everything anew.
         const MARIADB: &[&str] = &[
             "mariadb-server-core",
             "mariadb-client-core",
@@ -185,7 +184,6 @@ fn dist(flavor: Flavor, home: PathBuf) -> Result<Dist> {
             server: debian.program("usr/sbin/mysqld")?,
             client: debian.program("usr/bin/mysql")?,
             binlog: debian.program("usr/bin/mysqlbinlog")?,
-            openssl: debian.program("usr/bin/openssl")?,
             home,
         },
         Flavor::Mysql80 => {
@@ -201,7 +199,6 @@ fn dist(flavor: Flavor, home: PathBuf) -> Result<Dist> {
                 base,
                 client: tools.client,
                 binlog: tools.binlog,
-                openssl: tools.openssl,
                 home,
             }
         }
@@ -211,7 +208,6 @@ fn dist(flavor: Flavor, home: PathBuf) -> Result<Dist> {
             server: debian.program("usr/sbin/mariadbd")?,
             client: debian.program("usr/bin/mariadb")?,
             binlog: debian.program("usr/bin/mariadb-binlog")?,
-            openssl: debian.program("usr/bin/openssl")?,
             home,
         },
     })

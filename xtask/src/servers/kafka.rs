@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::certificates::Certificates;
 use super::child::Held;
 use super::java::{Engine, Jars, fetch_engine};
 use super::place::Berth;
@@ -34,7 +35,20 @@ struct Own {
     /// Brokers speak to the controller there; this one speaks to itself.
     controller: Berth,
     behind: Option<Behind>,
+    secure: Option<Secure>,
 }
+
+/// A way in by TLS, for users with passwords.
+#[derive(Debug)]
+struct Secure {
+    berth: Berth,
+    certificates: Certificates,
+}
+
+/// The user of [`Kafka::start_secure`], by PLAIN and by SCRAM-SHA-512.
+pub const USER: &str = "onair";
+/// Its password.
+pub const PASSWORD: &str = "secret";
 
 /// A second way in, for clients that are to stay on a proxy.
 #[derive(Debug)]
@@ -62,7 +76,7 @@ impl Kafka {
             Some(port) => Berth::take_port(port)?,
             None => Berth::take()?,
         };
-        Self::start_in(berth, None)
+        Self::start_in(berth, None, None)
     }
 
     /// [`Kafka::start_own`] for clients behind a proxy that listens on port `proxy` of loopback and
@@ -73,16 +87,27 @@ impl Kafka {
             berth: Berth::take()?,
             advertised: proxy,
         };
-        Self::start_in(Berth::take()?, Some(behind))
+        Self::start_in(Berth::take()?, Some(behind), None)
     }
 
-    fn start_in(berth: Berth, behind: Option<Behind>) -> Result<Self> {
+    /// [`Kafka::start_own`] with a second way in, [`Kafka::secure`]: TLS with these certificates, of clients too, and a
+    /// password of [`USER`].
+    pub fn start_secure(certificates: Certificates) -> Result<Self> {
+        let secure = Secure {
+            berth: Berth::take()?,
+            certificates,
+        };
+        Self::start_in(Berth::take()?, None, Some(secure))
+    }
+
+    fn start_in(berth: Berth, behind: Option<Behind>, secure: Option<Secure>) -> Result<Self> {
         let own = Own {
             child: Held::none(Engine::Kafka.name()),
             jars: fetch_engine(Engine::Kafka)?,
             controller: Berth::take()?,
             berth,
             behind,
+            secure,
         };
         own.format()?;
         own.start()?;
@@ -102,6 +127,13 @@ impl Kafka {
         let behind = self.own()?.behind.as_ref();
         let behind = behind.context("this Kafka was not started behind a proxy")?;
         Ok(format!("127.0.0.1:{}", behind.berth.port))
+    }
+
+    /// Where clients begin that speak TLS: `host:port`.
+    pub fn secure(&self) -> Result<String> {
+        let secure = self.own()?.secure.as_ref();
+        let secure = secure.context("this Kafka was not started with TLS")?;
+        Ok(format!("127.0.0.1:{}", secure.berth.port))
     }
 
     /// Kills it as a power cut would, and returns when it is gone.
@@ -159,6 +191,7 @@ impl Kafka {
 
 const LOG: &str = "kafka.log";
 const PROPERTIES: &str = "server.properties";
+const KEYSTORE: &str = "keystore.pem";
 
 impl Own {
     fn dir(&self) -> PathBuf {
@@ -177,6 +210,12 @@ impl Own {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let properties = dir.join(PROPERTIES);
         let text = self.properties();
+        if let Some(secure) = &self.secure {
+            let keys = &secure.certificates;
+            // One file for the key and what it is the key of.
+            let both = fs::read_to_string(&keys.server_key)? + &fs::read_to_string(&keys.server)?;
+            fs::write(dir.join(KEYSTORE), both)?;
+        }
         fs::write(&properties, text)
             .with_context(|| format!("cannot write {}", properties.display()))?;
         let cluster = cluster_id(self.berth.port);
@@ -184,6 +223,10 @@ impl Own {
             .map(OsString::from)
             .into();
         arguments.push(properties.into());
+        if self.secure.is_some() {
+            let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
+            arguments.extend(["--add-scram".into(), user.into()]);
+        }
         self.jars
             .run(&flags("-Xmx128m"), "kafka.tools.StorageTool", &arguments)
             .map(drop)
@@ -201,15 +244,40 @@ impl Own {
             ),
             None => Default::default(),
         };
+        let (tls_listens, tls_says, tls) = match &self.secure {
+            Some(secure) => (
+                format!(",SECURE://127.0.0.1:{}", secure.berth.port),
+                format!(",SECURE://127.0.0.1:{}", secure.berth.port),
+                self.tls(&secure.certificates),
+            ),
+            None => Default::default(),
+        };
         format!(
             "process.roles=broker,controller\nnode.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listens}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{says}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listens}{tls_listens}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{says}{tls_says}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,\
-             CONTROLLER:PLAINTEXT\n\
-             inter.broker.listener.name=PLAINTEXT\nlog.dirs={log}\n{PROPERTIES_TEXT}"
+             SECURE:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\nlog.dirs={log}\n{tls}{PROPERTIES_TEXT}"
+        )
+    }
+
+    fn tls(&self, keys: &Certificates) -> String {
+        let module = "org.apache.kafka.common.security";
+        format!(
+            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
+             listener.name.secure.ssl.keystore.type=PEM\n\
+             listener.name.secure.ssl.keystore.location={}\n\
+             listener.name.secure.ssl.truststore.type=PEM\n\
+             listener.name.secure.ssl.truststore.location={}\n\
+             listener.name.secure.ssl.client.auth=required\n\
+             listener.name.secure.plain.sasl.jaas.config={module}.plain.PlainLoginModule required \
+             user_{USER}=\"{PASSWORD}\";\n\
+             listener.name.secure.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n",
+            self.dir().join(KEYSTORE).display(),
+            keys.authority.display()
         )
     }
 

@@ -20,7 +20,7 @@ mod certificates;
 mod child;
 mod fetch;
 mod java;
-mod kafka;
+pub mod kafka;
 mod mariadb;
 mod mysql;
 mod own;

@@ -70,7 +70,7 @@ impl Own {
             copy_dir(&template, &data, &mysql::is_copied)?;
         }
         let certificates = match options.tls {
-            Tls::Certified => Some(Certificates::make(&dist.openssl, &berth.dir.join("tls"))?),
+            Tls::Certified => Some(Certificates::make(&berth.dir.join("tls"))?),
             Tls::Automatic | Tls::Off => None,
         };
         let temporary = berth.dir.join("tmp");

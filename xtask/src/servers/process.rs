@@ -128,6 +128,7 @@ pub enum Signal {
     Terminate,
     Stop,
     Continue,
+    Hangup,
 }
 
 /// Sends `signal` to a child that has not been waited for, so that its id is still its own.
@@ -138,6 +139,7 @@ pub fn signal(child: &Child, signal: Signal) -> Result<()> {
         Signal::Terminate => Raw::TERM,
         Signal::Stop => Raw::STOP,
         Signal::Continue => Raw::CONT,
+        Signal::Hangup => Raw::HUP,
     };
     kill_process(Pid::from_child(child), raw)
         .with_context(|| format!("cannot send {signal:?} to process {}", child.id()))

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: CompareArgs, out: &mut Output) -> Result<(), Failu
         ));
     }
     let poller = Poller::new(&args.name, &loaded.config).await?;
-    let server = Server::connect(&args.read.server).await?;
+    let server = Server::connect(&args.read.server, &args.read.tls).await?;
     let (schema, _) = server.schema(&args.name).await?;
     let replica = server
         .replica(&args.name, "onair compare", PATIENCE)

@@ -1,0 +1,244 @@
+//! One part alone is down: what servers do meanwhile, what `status` says, and that all comes back by itself. And what a
+//! process does when it is asked to read its configuration again.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use onair_bench::observer::Observer;
+use onair_bench::proxy::{Door, Proxy};
+use serde_json::Value;
+
+use super::{Fleet, PATIENCE, Size, command, run};
+
+const ONE: Size = Size {
+    readers: 1,
+    mergers: 1,
+    servers: 1,
+};
+
+/// Roles say something each second: who said nothing for this long is silent.
+const SILENT: Duration = Duration::from_secs(4);
+
+#[test]
+fn what_is_down_alone_is_told_and_comes_back_alone() {
+    run(ONE, down_alone);
+}
+
+async fn down_alone(mut fleet: Fleet) -> Result<()> {
+    fleet.start()?;
+    let observer = Observer::connect_to(&fleet.addresses()).await?;
+    change(&fleet, &observer).await?;
+
+    // The store: the server goes on from memory, and says that what it hears of others is old.
+    shut(&fleet.ways.cassandra).await?;
+    serves(&fleet, &observer)?;
+    said(&fleet, "the store", |told| {
+        detail(told, "server").contains("what others say is old: the store cannot be reached")
+    })
+    .await?;
+    serves(&fleet, &observer)?;
+    fleet.ways.cassandra.set_door(Door::Open).await?;
+    change(&fleet, &observer).await?;
+    fleet.ready()?;
+
+    // Kafka: no newer version can come, so its age grows, and the server says why.
+    shut(&fleet.ways.kafka).await?;
+    let shown = observer.feed.snapshot().version();
+    commit(&fleet)?;
+    said(&fleet, "Kafka", |told| {
+        age(told) > SILENT && roles(told, "server").all(|role| role_says(role, "the log: "))
+    })
+    .await?;
+    serves(&fleet, &observer)?;
+    ensure!(
+        observer.feed.snapshot().version() == shown,
+        "a version came from nowhere"
+    );
+    fleet.ways.kafka.set_door(Door::Open).await?;
+    change(&fleet, &observer).await?;
+    fleet.ready()?;
+
+    // The merger: versions go on, since servers read the log themselves; its row is old.
+    fleet.role("merger-1")?.kill9()?;
+    change(&fleet, &observer).await?;
+    said(&fleet, "the merger", |told| {
+        roles(told, "merger").all(|role| silent(role) > SILENT)
+            && roles(told, "server").all(|role| silent(role) < SILENT)
+    })
+    .await?;
+    serves(&fleet, &observer)?;
+
+    // A server that starts now works from heads and log.
+    fleet.role("server-1")?.stop()?;
+    commit(&fleet)?;
+    fleet.role("server-1")?.start()?;
+    change(&fleet, &observer).await?;
+    fleet.role("merger-1")?.begin()?;
+    fleet.ready()?;
+    change(&fleet, &observer).await?;
+
+    let report = super::chaos::judge(&fleet, &[observer.finish().await])?;
+    println!(
+        "{} versions compared, epochs {:?}",
+        report.versions, report.epochs
+    );
+    ensure!(
+        report.epochs.len() == 1,
+        "outages need no epoch: {}",
+        fleet.logs()
+    );
+    for role in &mut fleet.roles {
+        role.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn sighup_takes_the_level_and_names_what_needs_a_restart() {
+    run(ONE, sighup);
+}
+
+async fn sighup(mut fleet: Fleet) -> Result<()> {
+    fleet.start()?;
+    let text = fs::read_to_string(&fleet.config)?;
+    // Levels stand on the command line in tests, which goes over the file: this process has none.
+    let reader = fleet.role("cdc-1")?;
+    reader.stop()?;
+    let before = reader.log().len();
+    reader.without_log_level();
+    reader.start()?;
+    let said = reader.log();
+    ensure!(
+        !said[before..].contains(" INFO "),
+        "it says more than warnings: {said}"
+    );
+    let changed = format!("{text}[logging]\nlevel = \"info\"\n[reader]\nscan_period = \"77s\"\n");
+    fs::write(&fleet.config, &changed)?;
+    fleet.role("cdc-1")?.sighup()?;
+    let named = [
+        "taken=\"logging.level\"",
+        "needs_restart=\"reader.scan_period\"",
+    ];
+    heard(&mut fleet, &named).await?;
+    // Now it says what it did not say before.
+    command(&["re-derive"], &fleet.config)?;
+    commit(&fleet)?;
+    heard(&mut fleet, &["an epoch is opened epoch=2"]).await?;
+
+    // What is wrong changes nothing, and is said.
+    fs::write(&fleet.config, format!("{changed}nonsense = 1\n"))?;
+    fleet.role("cdc-1")?.sighup()?;
+    heard(&mut fleet, &["everything stays as it is", "nonsense"]).await?;
+    ensure!(fleet.role("cdc-1")?.is_running()?, "it ended");
+    fs::write(&fleet.config, text)?;
+    for role in &mut fleet.roles {
+        role.stop()?;
+    }
+    Ok(())
+}
+
+/// Waits until the reader's log has all of these words.
+async fn heard(fleet: &mut Fleet, words: &[&str]) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let log = fleet.role("cdc-1")?.log();
+        let missing = words.iter().find(|words| !log.contains(**words));
+        let Some(missing) = missing else {
+            return Ok(());
+        };
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "{missing:?} never came:\n{log}"
+        );
+        tokio::time::sleep(super::LOOK).await;
+    }
+}
+
+/// Ends the connections of a way, and lets no new ones through.
+async fn shut(way: &Proxy) -> Result<()> {
+    way.set_door(Door::Refuse).await?;
+    way.reset();
+    Ok(())
+}
+
+fn commit(fleet: &Fleet) -> Result<()> {
+    let statement = "UPDATE live.room SET live_status = 1 - live_status WHERE id = 7";
+    fleet.engines.mysql.sql(statement).map(drop)
+}
+
+/// A commit, which comes.
+async fn change(fleet: &Fleet, observer: &Observer) -> Result<()> {
+    commit(fleet)?;
+    let set = fleet.executed()?;
+    let seen = observer.wait_for_set(&set, PATIENCE).await;
+    seen.map(drop).with_context(|| fleet.logs())
+}
+
+/// What is shown is read as ever, by the client that is there and by one that comes now.
+fn serves(fleet: &Fleet, observer: &Observer) -> Result<()> {
+    let shown = observer.feed.snapshot();
+    let told = fleet.told()?;
+    ensure!(told["feeds"][0]["ready"] == true, "{told}");
+    ensure!(told["feeds"][0]["count"] == shown.len(), "{told}");
+    let server = fleet.roles.iter().find(|role| role.name() == "server-1");
+    let dump = server.context("a server")?.read(&["dump", "room"])?;
+    ensure!(dump.status.success(), "{dump:?}");
+    // A line for the head, then the rows. Who comes now may be given a whole set of a moment ago, and what came since.
+    let text = String::from_utf8(dump.stdout)?;
+    let mut lines = text.lines();
+    let head: Value = serde_json::from_str(lines.next().context("no head")?)?;
+    let rows = lines.count();
+    ensure!(head["count"] == rows && rows > 0, "{rows} rows: {head}");
+    Ok(())
+}
+
+/// Waits until the server says so.
+async fn said(fleet: &Fleet, of: &str, so: impl Fn(&Value) -> bool) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let told = fleet.told()?;
+        if so(&told) {
+            println!("{of} is down: {}", told["roles"]);
+            return Ok(());
+        }
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "never said of {of}: {told}\n{}",
+            fleet.logs()
+        );
+        tokio::time::sleep(super::LOOK).await;
+    }
+}
+
+fn roles<'a>(told: &'a Value, of: &'a str) -> impl Iterator<Item = &'a Value> {
+    let roles = told["roles"].as_array().map_or(&[][..], Vec::as_slice);
+    roles.iter().filter(move |role| role["role"] == of)
+}
+
+fn detail(told: &Value, of: &str) -> String {
+    roles(told, of)
+        .filter_map(|role| role["detail"].as_str())
+        .collect()
+}
+
+fn role_says(role: &Value, words: &str) -> bool {
+    role["detail"]
+        .as_str()
+        .is_some_and(|detail| detail.contains(words))
+}
+
+fn age(told: &Value) -> Duration {
+    Duration::from_millis(told["feeds"][0]["age_ms"].as_u64().unwrap_or_default())
+}
+
+/// How long ago a role said something.
+fn silent(role: &Value) -> Duration {
+    let at = role["at"]
+        .as_str()
+        .and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let silent = at.map(|at| jiff::Timestamp::now().duration_since(at));
+    silent
+        .and_then(|silent| silent.try_into().ok())
+        .unwrap_or_default()
+}
