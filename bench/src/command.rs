@@ -13,7 +13,7 @@ use crate::{engines, headline};
 /// `bench`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each bench starts a MySQL server of its own, runs its programs in turns (floor, peers, ours, peers,\nours, floor), prints medians beside the noise bar and writes DIR/NAME/result.json. What the figures\nmean, and what they do not: docs/benches.md. The peers need a build with --features peers."
+    after_help = "Each bench starts a MySQL server of its own, runs its programs in turns (floor, peers, ours, peers,\nours, floor), prints medians beside the noise bar and writes DIR/NAME/result.json. What the figures\nmean, and what they do not: docs/performance.md. The peers need a build with --features peers."
 )]
 pub struct BenchArgs {
     #[command(subcommand)]
