@@ -55,8 +55,8 @@ pub struct HeadlineArgs {
     /// Rows that are live already, where many replicas hold them
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     live: u64,
-    /// Rows of the table that is polled; one in ten is live
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10..))]
+    /// Rows of the table that is polled; one in twenty is live
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(20..))]
     polled: u64,
     #[command(flatten)]
     pub measuring: Measuring,
@@ -75,7 +75,7 @@ pub fn run(args: &HeadlineArgs) -> Result<()> {
     let mut report = None;
     for (rows, live, clients) in [
         (args.live, Live::All, clients),
-        (measuring.size(args.polled, 10_000), Live::OneIn(10), 1),
+        (measuring.size(args.polled, 10_000), Live::OneIn(20), 1),
     ] {
         Report::say(&format!("a table of {rows} rows, {clients} replicas"));
         let world = world(rows, live)?;
