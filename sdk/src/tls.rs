@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 #[cfg_attr(
     not(feature = "tls"),
-    expect(dead_code, reason = "nobody connects by it")
+    allow(dead_code, reason = "where nobody can connect by it")
 )]
 pub struct Tls {
     ca: Option<Pem>,
