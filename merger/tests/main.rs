@@ -15,3 +15,4 @@ mod random;
 mod rivals;
 mod stops;
 mod support;
+mod turns;
