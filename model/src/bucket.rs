@@ -11,6 +11,7 @@ use crate::key::Key;
 pub const SEED: u64 = 0x6f6e_6169_7262_0001;
 
 /// The hash that chooses a key's bucket, of its canonical bytes.
+#[inline]
 pub fn hash(key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, SEED)
 }
@@ -31,6 +32,7 @@ impl Bucket {
     }
 
     /// Its number as an index.
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -69,6 +71,7 @@ impl Buckets {
     }
 
     /// The bucket of the key with this [`hash`].
+    #[inline]
     pub const fn of_hash(self, hash: u64) -> Bucket {
         let count = self.0.get() as u64;
         // The same, without a division where it can be had.

@@ -26,33 +26,44 @@ impl Digest {
     pub const EMPTY: Digest = Digest(0);
 
     /// Wraps a digest that was computed elsewhere.
+    #[inline]
     pub const fn new(value: u128) -> Self {
         Digest(value)
     }
 
     /// The 128-bit sum.
+    #[inline]
     pub const fn get(self) -> u128 {
         self.0
     }
 
     /// The digest of the one row.
     pub fn of(key: &Key, row: &Row) -> Self {
-        key.with_bytes(|key| Digest(hash(key, row.bytes())))
+        key.with_bytes(|key| Digest::of_bytes(key, row.bytes()))
+    }
+
+    /// The digest of the one row with this key, both in their canonical bytes.
+    #[inline]
+    pub fn of_bytes(key: &[u8], row: &[u8]) -> Self {
+        Digest(hash(key, row))
     }
 
     /// The set with `other` added to it.
     #[must_use]
+    #[inline]
     pub const fn plus(self, other: Digest) -> Self {
         Digest(self.0.wrapping_add(other.0))
     }
 
     /// The set with `other` taken from it.
     #[must_use]
+    #[inline]
     pub const fn minus(self, other: Digest) -> Self {
         Digest(self.0.wrapping_sub(other.0))
     }
 }
 
+#[inline]
 fn hash(key: &[u8], row: &[u8]) -> u128 {
     let total = 8 + key.len() + row.len();
     if total <= GATHER_FEW {
@@ -69,6 +80,7 @@ fn hash(key: &[u8], row: &[u8]) -> u128 {
     hasher.digest128()
 }
 
+#[inline]
 fn gathered<const MAX: usize>(key: &[u8], row: &[u8]) -> u128 {
     let mut buffer = [0u8; MAX];
     let at = 4 + key.len();

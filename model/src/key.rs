@@ -30,6 +30,7 @@ enum Repr {
 
 impl Key {
     /// The key of an unsigned integer column.
+    #[inline]
     pub const fn from_u64(value: u64) -> Self {
         Key(Repr::Eight(value))
     }
@@ -48,6 +49,7 @@ impl Key {
     }
 
     /// The key with a copy of these canonical bytes.
+    #[inline]
     pub fn copy_from(bytes: &[u8]) -> Self {
         match <[u8; 8]>::try_from(bytes) {
             Ok(eight) => Key(Repr::Eight(u64::from_be_bytes(eight))),
@@ -63,7 +65,19 @@ impl Key {
         }
     }
 
+    /// Whether these are its canonical bytes.
+    #[inline]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        match &self.0 {
+            Repr::Eight(value) => {
+                <[u8; 8]>::try_from(bytes).is_ok_and(|bytes| u64::from_be_bytes(bytes) == *value)
+            }
+            Repr::Bytes(held) => bytes == &***held,
+        }
+    }
+
     /// Calls `f` with the canonical bytes.
+    #[inline]
     pub fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
         match &self.0 {
             Repr::Eight(value) => f(&value.to_be_bytes()),

@@ -30,6 +30,6 @@ pub use fold::{BucketState, Sum};
 pub use frame::Frame;
 pub use gtid::{Gtid, GtidSet};
 pub use key::{Key, Row};
-pub use rows::Rows;
+pub use rows::{Rows, RowsBuilder};
 pub use snapshot::{Seal, Snapshot};
 pub use version::{Epoch, Lineage, Version};

@@ -15,22 +15,66 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 /// The larger, the less memory and time of lookups goes to the patch, and the more time of changes to new bases.
-const PATCH_SHARE: usize = 16;
+const PATCH_SHARE: usize = 8;
 /// A patch of so many changes is no reason for a new base.
 const PATCH_MIN: usize = 64;
 /// A leaf is copied when one of its keys changes: small enough to copy in about a microsecond.
 const LEAF_MEAN_MAX: usize = 48;
 
 /// A map from key to `V` with cheap copies. `V` is a [`Row`] in merger and server, the decoded row in an SDK.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Rows<V> {
     base: Arc<Table<V>>,
-    /// `None`: the base's row of this key is gone.
-    patch: Leaves<Option<V>>,
+    /// `None`: the base's row of this key is gone. A leaf is copied more often than the base: its rows are shared.
+    patch: Leaves<Option<Arc<V>>>,
     len: usize,
 }
 
+impl<V> Clone for Rows<V> {
+    fn clone(&self) -> Self {
+        Rows {
+            base: Arc::clone(&self.base),
+            patch: self.patch.clone(),
+            len: self.len,
+        }
+    }
+}
+
 type Table<V> = HashTable<(Key, V)>;
+
+/// Rows of which nobody has a copy yet: to fill a map at once.
+#[derive(Debug)]
+pub struct RowsBuilder<V> {
+    base: Table<V>,
+}
+
+impl<V> RowsBuilder<V> {
+    /// No rows, with room for this many.
+    pub fn with_capacity(rows: usize) -> Self {
+        RowsBuilder {
+            base: Table::with_capacity(rows),
+        }
+    }
+
+    /// Sets the row of a key, and says whether it had none; with the key's [`bucket::hash`].
+    pub fn insert_hashed(&mut self, hash: u64, key: Key, row: V) -> bool {
+        insert(&mut self.base, hash, key, row)
+    }
+
+    /// Sets the row of a key, and says whether it had none.
+    pub fn insert(&mut self, key: Key, row: V) -> bool {
+        self.insert_hashed(hash(&key), key, row)
+    }
+
+    /// The map.
+    pub fn build(self) -> Rows<V> {
+        Rows {
+            len: self.base.len(),
+            base: Arc::new(self.base),
+            patch: Leaves::default(),
+        }
+    }
+}
 
 fn hash(key: &Key) -> u64 {
     key.with_bytes(bucket::hash)
@@ -41,45 +85,102 @@ const fn in_table(hash: u64) -> u64 {
     hash.rotate_right(16)
 }
 
+#[inline]
 fn find<V>(table: &Table<V>, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<&(Key, V)> {
     table.find(in_table(hash), |entry| is_key(&entry.0))
 }
 
-fn insert<V>(table: &mut Table<V>, hash: u64, key: Key, row: V) -> Option<V> {
+/// Whether the key was not there.
+fn insert<V>(table: &mut Table<V>, hash: u64, key: Key, row: V) -> bool {
     let entry = table.entry(
         in_table(hash),
         |entry| entry.0 == key,
         |entry| in_table(self::hash(&entry.0)),
     );
     match entry {
-        Entry::Occupied(mut held) => Some(std::mem::replace(&mut held.get_mut().1, row)),
+        Entry::Occupied(mut held) => {
+            held.get_mut().1 = row;
+            false
+        }
         Entry::Vacant(free) => {
             free.insert((key, row));
-            None
+            true
         }
     }
 }
 
-fn remove<V>(table: &mut Table<V>, hash: u64, key: &Key) -> Option<V> {
+/// Whether the key was there.
+fn remove<V>(table: &mut Table<V>, hash: u64, key: &Key) -> bool {
     let held = table.find_entry(in_table(hash), |entry| entry.0 == *key);
-    held.ok().map(|held| held.remove().0.1)
+    held.map(|held| held.remove()).is_ok()
 }
 
 impl<V: Clone> Rows<V> {
     /// No rows.
     pub fn new() -> Self {
-        Rows::with_capacity(0)
+        RowsBuilder::with_capacity(0).build()
     }
 
-    /// No rows, with room for this many.
-    pub fn with_capacity(rows: usize) -> Self {
-        Rows {
-            base: Arc::new(HashTable::with_capacity(rows)),
-            patch: Leaves::new(),
-            len: 0,
+    /// Sets the row of a key.
+    pub fn insert(&mut self, key: Key, row: V) {
+        self.insert_hashed(hash(&key), key, row);
+    }
+
+    /// As [`Rows::insert`], with the key's [`bucket::hash`].
+    pub fn insert_hashed(&mut self, hash: u64, key: Key, row: V) {
+        let is_new = if let Some(base) = self.own_base() {
+            insert(base, hash, key, row)
+        } else {
+            let is_new = self.find(hash, |held| *held == key).is_none();
+            self.patch.insert(hash, key, Some(Arc::new(row)));
+            self.settle();
+            is_new
+        };
+        self.len += usize::from(is_new);
+    }
+
+    /// Takes a key out, if it is there.
+    pub fn remove(&mut self, key: &Key) {
+        self.remove_hashed(hash(key), key);
+    }
+
+    /// As [`Rows::remove`], with the key's [`bucket::hash`].
+    pub fn remove_hashed(&mut self, hash: u64, key: &Key) {
+        // Not copying a leaf for a key that is not there.
+        if self.find(hash, |held| held == key).is_none() {
+            return;
+        }
+        if let Some(base) = self.own_base() {
+            remove(base, hash, key);
+        } else if let Some((key, _)) = find(&self.base, hash, |held| held == key) {
+            self.patch.insert(hash, key.clone(), None);
+            self.settle();
+        } else {
+            self.patch.remove(hash, key);
+        }
+        self.len -= 1;
+    }
+
+    /// The base to be changed in place, when nobody shares it. The patch is part of it then.
+    fn own_base(&mut self) -> Option<&mut Table<V>> {
+        let base = Arc::get_mut(&mut self.base)?;
+        if self.patch.len > 0 {
+            apply(base, &std::mem::take(&mut self.patch));
+        }
+        Some(base)
+    }
+
+    /// Makes a new base of base and patch when the patch has grown large.
+    fn settle(&mut self) {
+        if self.patch.len > PATCH_MIN.max(self.base.len() / PATCH_SHARE) {
+            let mut base = Table::clone(&self.base);
+            apply(&mut base, &std::mem::take(&mut self.patch));
+            self.base = Arc::new(base);
         }
     }
+}
 
+impl<V> Rows<V> {
     /// How many rows.
     pub const fn len(&self) -> usize {
         self.len
@@ -97,53 +198,14 @@ impl<V: Clone> Rows<V> {
 
     /// The entry with this [`bucket::hash`] whose key passes `is_key`: for a caller who has hashed already, or
     /// has no [`Key`] at hand.
+    #[inline]
     pub fn find(&self, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<(&Key, &V)> {
-        if let Some((key, row)) = self.patch.find(hash, &is_key) {
-            return row.as_ref().map(|row| (key, row));
+        if self.patch.len > 0
+            && let Some((key, row)) = self.patch.find(hash, &is_key)
+        {
+            return row.as_deref().map(|row| (key, row));
         }
         find(&self.base, hash, is_key).map(|(key, row)| (key, row))
-    }
-
-    /// Sets the row of a key and returns the one before.
-    pub fn insert(&mut self, key: Key, row: V) -> Option<V> {
-        self.insert_hashed(hash(&key), key, row)
-    }
-
-    /// As [`Rows::insert`], with the key's [`bucket::hash`].
-    pub fn insert_hashed(&mut self, hash: u64, key: Key, row: V) -> Option<V> {
-        let before = if let Some(base) = self.own_base() {
-            insert(base, hash, key, row)
-        } else {
-            let before = self.find(hash, |held| *held == key);
-            let before = before.map(|(_, row)| row.clone());
-            self.patch.insert(hash, key, Some(row));
-            self.settle();
-            before
-        };
-        self.len += usize::from(before.is_none());
-        before
-    }
-
-    /// Takes a key out and returns its row.
-    pub fn remove(&mut self, key: &Key) -> Option<V> {
-        self.remove_hashed(hash(key), key)
-    }
-
-    /// As [`Rows::remove`], with the key's [`bucket::hash`].
-    pub fn remove_hashed(&mut self, hash: u64, key: &Key) -> Option<V> {
-        // Not copying a leaf for a key that is not there.
-        let (_, before) = self.find(hash, |held| held == key)?;
-        let before = before.clone();
-        if let Some(base) = self.own_base() {
-            remove(base, hash, key);
-        } else if let Some((key, _)) = find(&self.base, hash, |held| held == key) {
-            self.patch.insert(hash, key.clone(), None);
-            self.settle();
-        } else {
-            self.patch.remove(hash, key);
-        }
-        self.len -= 1;
-        Some(before)
     }
 
     /// All rows, in no order.
@@ -154,7 +216,7 @@ impl<V: Clone> Rows<V> {
         base.chain(
             self.patch
                 .iter()
-                .filter_map(|(key, row)| row.as_ref().map(|row| (key, row))),
+                .filter_map(|(key, row)| row.as_deref().map(|row| (key, row))),
         )
     }
 
@@ -181,34 +243,16 @@ impl<V: Clone> Rows<V> {
         }
     }
 
-    fn patched(&self, key: &Key) -> Option<&(Key, Option<V>)> {
+    fn patched(&self, key: &Key) -> Option<&(Key, Option<Arc<V>>)> {
         self.patch.find(hash(key), |held| held == key)
-    }
-
-    /// The base to be changed in place, when nobody shares it. The patch is part of it then.
-    fn own_base(&mut self) -> Option<&mut Table<V>> {
-        let base = Arc::get_mut(&mut self.base)?;
-        if self.patch.len > 0 {
-            apply(base, &std::mem::take(&mut self.patch));
-        }
-        Some(base)
-    }
-
-    /// Makes a new base of base and patch when the patch has grown large.
-    fn settle(&mut self) {
-        if self.patch.len > PATCH_MIN.max(self.base.len() / PATCH_SHARE) {
-            let mut base = Table::clone(&self.base);
-            apply(&mut base, &std::mem::take(&mut self.patch));
-            self.base = Arc::new(base);
-        }
     }
 }
 
-fn apply<V: Clone>(base: &mut Table<V>, patch: &Leaves<Option<V>>) {
+fn apply<V: Clone>(base: &mut Table<V>, patch: &Leaves<Option<Arc<V>>>) {
     for (key, row) in patch.iter() {
         let hash = hash(key);
         match row {
-            Some(row) => insert(base, hash, key.clone(), row.clone()),
+            Some(row) => insert(base, hash, key.clone(), V::clone(row)),
             None => remove(base, hash, key),
         };
     }
@@ -216,11 +260,20 @@ fn apply<V: Clone>(base: &mut Table<V>, patch: &Leaves<Option<V>>) {
 
 /// A small map. Leaves are chosen by the high bits of the key's bucket hash; it doubles them when they grow above
 /// [`LEAF_MEAN_MAX`] entries on average.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Leaves<V> {
     /// A power of two; none while it is empty.
     leaves: Arc<Vec<Arc<Table<V>>>>,
     len: usize,
+}
+
+impl<V> Clone for Leaves<V> {
+    fn clone(&self) -> Self {
+        Leaves {
+            leaves: Arc::clone(&self.leaves),
+            len: self.len,
+        }
+    }
 }
 
 impl<V> Default for Leaves<V> {
@@ -232,29 +285,12 @@ impl<V> Default for Leaves<V> {
     }
 }
 
-impl<V: Clone> Leaves<V> {
-    fn new() -> Self {
-        Leaves::default()
-    }
-
+impl<V> Leaves<V> {
     fn find(&self, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<&(Key, V)> {
         if self.len == 0 {
             return None;
         }
         find(&self.leaves[self.leaf(hash)], hash, is_key)
-    }
-
-    fn insert(&mut self, hash: u64, key: Key, row: V) {
-        if self.len >= self.leaves.len() * LEAF_MEAN_MAX {
-            self.grow();
-        }
-        let before = insert(self.leaf_mut(hash), hash, key, row);
-        self.len += usize::from(before.is_none());
-    }
-
-    fn remove(&mut self, hash: u64, key: &Key) {
-        let before = remove(self.leaf_mut(hash), hash, key);
-        self.len -= usize::from(before.is_some());
     }
 
     fn iter(&self) -> impl Iterator<Item = &(Key, V)> {
@@ -298,6 +334,19 @@ impl<V: Clone> Leaves<V> {
         // Bits 40.. are used neither by the bucket's modulus alone nor by the table inside the leaf.
         (hash >> 40) as usize & (self.leaves.len() - 1)
     }
+}
+
+impl<V: Clone> Leaves<V> {
+    fn insert(&mut self, hash: u64, key: Key, row: V) {
+        if self.len >= self.leaves.len() * LEAF_MEAN_MAX {
+            self.grow();
+        }
+        self.len += usize::from(insert(self.leaf_mut(hash), hash, key, row));
+    }
+
+    fn remove(&mut self, hash: u64, key: &Key) {
+        self.len -= usize::from(remove(self.leaf_mut(hash), hash, key));
+    }
 
     fn leaf_mut(&mut self, hash: u64) -> &mut Table<V> {
         let at = self.leaf(hash);
@@ -325,11 +374,12 @@ impl<V: Clone> Default for Rows<V> {
 impl<V: Clone> FromIterator<(Key, V)> for Rows<V> {
     /// Of two rows of one key the later one stays.
     fn from_iter<I: IntoIterator<Item = (Key, V)>>(entries: I) -> Self {
-        let mut rows = Rows::new();
+        let entries = entries.into_iter();
+        let mut rows = RowsBuilder::with_capacity(entries.size_hint().0);
         for (key, row) in entries {
             rows.insert(key, row);
         }
-        rows
+        rows.build()
     }
 }
 
@@ -358,13 +408,19 @@ mod tests {
             steps in proptest::collection::vec((0u64..600, proptest::option::weighted(0.8, 0u32..5)), 0..2000),
             sized in any::<bool>(),
         ) {
-            let mut rows = if sized { Rows::with_capacity(500) } else { Rows::new() };
+            let mut rows = if sized { RowsBuilder::with_capacity(500).build() } else { Rows::new() };
             let mut model = BTreeMap::new();
             let mut kept = Vec::new();
             for (at, (key, value)) in steps.into_iter().enumerate() {
                 match value {
-                    Some(value) => prop_assert_eq!(rows.insert(Key::from_u64(key), value), model.insert(key, value)),
-                    None => prop_assert_eq!(rows.remove(&Key::from_u64(key)), model.remove(&key)),
+                    Some(value) => {
+                        rows.insert(Key::from_u64(key), value);
+                        model.insert(key, value);
+                    }
+                    None => {
+                        rows.remove(&Key::from_u64(key));
+                        model.remove(&key);
+                    }
                 }
                 if at % 300 == 0 {
                     kept.push((rows.clone(), model.clone()));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use onair_proto::v1::on_air_client::OnAirClient;
 use onair_proto::{convert, v1};
 use onair_sdk::dial::Connector;
-use onair_sdk::{ConnectError, Feed, Key, Problem, Raw, Schema, Tls, TlsFault};
+use onair_sdk::{ConnectError, Feed, Key, Problem, Raw, Schema, Tls, TlsFault, Version};
 use onair_store::runs::{Run, Wish};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -113,6 +113,15 @@ impl Server {
             .await
             .map_err(|status| self.failure(&status))?
             .into_inner())
+    }
+
+    /// The version of a feed that it shows now, if it shows one.
+    pub async fn shown(&self, feed: &str) -> Result<Option<Version>, Failure> {
+        let status = self.status().await?;
+        let found = status.feeds.into_iter().find(|found| found.feed == feed);
+        let seal = found.and_then(|found| found.seal);
+        let version = seal.map(|seal| convert::version(seal.version)).transpose();
+        version.map_err(|error| self.nonsense(&error.to_string()))
     }
 
     /// Asks for a reconciliation run.

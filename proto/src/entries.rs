@@ -52,41 +52,21 @@ impl Entries {
         Entries { rest: bytes }
     }
 
+    /// The entries as slices of the buffer: for who keeps none of it.
+    pub fn slices(&self) -> Slices<'_> {
+        Slices { rest: &self.rest }
+    }
+
     fn entry(&mut self) -> Result<(Key, Option<Row>), EntriesError> {
-        let key = self.key()?;
-        let row = self.take_optional()?;
-        Ok((key, row.map(Row::new)))
-    }
-
-    fn key(&mut self) -> Result<Key, EntriesError> {
-        // Most keys have eight bytes: those need no share of the buffer.
-        if let [8, rest @ ..] = &self.rest[..]
-            && let Some(eight) = rest.first_chunk::<8>()
-        {
-            let key = Key::copy_from(eight);
-            self.rest.advance(9);
-            return Ok(key);
-        }
-        let len = decode_varint(&mut self.rest).map_err(|_| EntriesError)?;
-        self.split(len).map(Key::from_bytes)
-    }
-
-    fn take_optional(&mut self) -> Result<Option<Bytes>, EntriesError> {
-        match decode_varint(&mut self.rest)
-            .map_err(|_| EntriesError)?
-            .checked_sub(1)
-        {
-            Some(len) => self.split(len).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn split(&mut self, len: u64) -> Result<Bytes, EntriesError> {
-        let len = usize::try_from(len).map_err(|_| EntriesError)?;
-        if len > self.rest.remaining() {
-            return Err(EntriesError);
-        }
-        Ok(self.rest.split_to(len))
+        let ((key, row), rest) = split_entry(&self.rest)?;
+        let key = match key.len() {
+            // Those need no share of the buffer.
+            8 => Key::copy_from(key),
+            _ => Key::from_bytes(self.rest.slice_ref(key)),
+        };
+        let row = row.map(|row| Row::new(self.rest.slice_ref(row)));
+        self.rest.advance(self.rest.len() - rest.len());
+        Ok((key, row))
     }
 }
 
@@ -103,4 +83,58 @@ impl Iterator for Entries {
         }
         Some(entry)
     }
+}
+
+/// Entries one after the other, borrowed: canonical bytes of the key, and of the row if there is one.
+#[derive(Clone, Debug)]
+pub struct Slices<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = Result<(&'a [u8], Option<&'a [u8]>), EntriesError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let rest = std::mem::take(&mut self.rest);
+        Some(split_entry(rest).map(|(entry, rest)| {
+            self.rest = rest;
+            entry
+        }))
+    }
+}
+
+type Split<'a> = ((&'a [u8], Option<&'a [u8]>), &'a [u8]);
+
+/// The first entry, and the bytes after it.
+#[inline]
+fn split_entry(bytes: &[u8]) -> Result<Split<'_>, EntriesError> {
+    let (len, rest) = varint(bytes)?;
+    let (key, rest) = split(rest, len)?;
+    let (len, rest) = varint(rest)?;
+    let Some(len) = len.checked_sub(1) else {
+        return Ok(((key, None), rest));
+    };
+    let (row, rest) = split(rest, len)?;
+    Ok(((key, Some(row)), rest))
+}
+
+#[inline]
+fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), EntriesError> {
+    // Nearly all lengths are one byte.
+    if let [len @ 0..0x80, rest @ ..] = bytes {
+        return Ok((u64::from(*len), rest));
+    }
+    let mut rest = bytes;
+    let len = decode_varint(&mut rest).map_err(|_| EntriesError)?;
+    Ok((len, rest))
+}
+
+#[inline]
+fn split(bytes: &[u8], len: u64) -> Result<(&[u8], &[u8]), EntriesError> {
+    let len = usize::try_from(len).map_err(|_| EntriesError)?;
+    bytes.split_at_checked(len).ok_or(EntriesError)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use onair_sdk::{Feed, FromRow, RowError, RowRef};
 
+#[derive(Clone)]
 struct Room {
     area_id: Option<u32>,
     title: Option<String>,

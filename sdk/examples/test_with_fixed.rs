@@ -3,7 +3,7 @@
 use onair_sdk::{Feed, Snapshot};
 
 /// A row as the service uses it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Room {
     uid: u64,
     price: u32,

@@ -29,11 +29,11 @@ pub struct Step<T> {
     /// The version after it.
     pub to: Version,
     /// Rows that came on air.
-    pub on: Vec<(Key, Arc<T>)>,
+    pub on: Vec<(Key, T)>,
     /// Rows that stayed and changed.
     pub change: Vec<Change<T>>,
     /// Rows that went off air, as they last were.
-    pub off: Vec<(Key, Arc<T>)>,
+    pub off: Vec<(Key, T)>,
     /// Versions that were shown between the two and are contained in this step, because the consumer was behind.
     pub merged: u64,
     /// Why a server sent a whole snapshot on the way ("first", "too old", "lagged", ..). The step is exact all the same.
@@ -51,12 +51,12 @@ pub struct Change<T> {
     /// Its key.
     pub key: Key,
     /// The row at `from`.
-    pub before: Arc<T>,
+    pub before: T,
     /// The row at `to`.
-    pub after: Arc<T>,
+    pub after: T,
 }
 
-impl<T> Changes<T> {
+impl<T: Clone> Changes<T> {
     pub(crate) fn new(shared: Arc<Shared<T>>) -> Self {
         let published = shared.published();
         Changes {
@@ -107,7 +107,7 @@ impl<T> Changes<T> {
     }
 }
 
-pub(crate) fn step<T>(last: Option<&Snapshot<T>>, now: &Snapshot<T>) -> Step<T> {
+pub(crate) fn step<T: Clone>(last: Option<&Snapshot<T>>, now: &Snapshot<T>) -> Step<T> {
     let before = last.map(|last| &last.held);
     let mut step = Step {
         from: last.map(Snapshot::version),
@@ -132,7 +132,7 @@ pub(crate) fn step<T>(last: Option<&Snapshot<T>>, now: &Snapshot<T>) -> Step<T> 
             step.on = all.map(|(key, row)| (key.clone(), row.clone())).collect();
         }
         Some(before) => {
-            let differ = |key: &Key, was: Option<&Arc<T>>, is: Option<&Arc<T>>| {
+            let differ = |key: &Key, was: Option<&T>, is: Option<&T>| {
                 let key = key.clone();
                 match (was.cloned(), is.cloned()) {
                     (None, Some(is)) => step.on.push((key, is)),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use onair_model::schema::Schema;
-use onair_model::{Buckets, Digest, Key, Row, Rows, Sum, bucket};
+use onair_model::{Buckets, Digest, Key, Rows, RowsBuilder, Sum, bucket};
 
 use crate::key::AsKey;
 use crate::row::{self, BadRow, FromRow, RowRef};
@@ -13,19 +13,19 @@ use crate::row::{self, BadRow, FromRow, RowRef};
 const CAPACITY_MAX: usize = 4 << 20;
 
 /// A row and its digest: two rows of a key are the same exactly when their digests are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry<T> {
+    pub(crate) row: T,
     // Not a u128, whose alignment would cost eight bytes a row.
     digest: [u64; 2],
-    pub(crate) row: Arc<T>,
 }
 
 impl<T> Entry<T> {
-    fn new(digest: Digest, row: Arc<T>) -> Self {
+    fn new(digest: Digest, row: T) -> Self {
         let digest = digest.get();
         Entry {
-            digest: [(digest >> 64) as u64, digest as u64],
             row,
+            digest: [(digest >> 64) as u64, digest as u64],
         }
     }
 
@@ -33,19 +33,15 @@ impl<T> Entry<T> {
         Digest::new(u128::from(self.digest[0]) << 64 | u128::from(self.digest[1]))
     }
 
-    pub(crate) fn is_same(&self, other: &Entry<T>) -> bool {
+    fn is_same(&self, other: &Entry<T>) -> bool {
         self.digest == other.digest
     }
 }
 
-impl<T> Clone for Entry<T> {
-    fn clone(&self) -> Self {
-        Entry {
-            digest: self.digest,
-            row: self.row.clone(),
-        }
-    }
-}
+const NOTHING: Sum = Sum {
+    digest: Digest::EMPTY,
+    count: 0,
+};
 
 /// All rows of a feed at one version.
 #[derive(Debug)]
@@ -68,20 +64,145 @@ impl<T> Clone for Content<T> {
 }
 
 impl<T> Content<T> {
-    pub(crate) fn empty(schema: Arc<Schema>, layout: Buckets, rows: u64) -> Self {
+    /// No rows, of no bucket.
+    pub(crate) fn empty(schema: Arc<Schema>, layout: Buckets) -> Self {
+        Draft::new(schema, layout, 0).finish()
+    }
+
+    pub(crate) const fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    pub(crate) const fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// One hash a lookup: it chooses the bucket, the leaf and the place in the leaf.
+    #[inline]
+    pub(crate) fn get(&self, key: &(impl AsKey + ?Sized)) -> Option<&T> {
+        let entry = key.with_key(&self.schema.key, |bytes| self.find(bytes));
+        entry.flatten().map(|entry| &entry.row)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+        self.buckets
+            .iter()
+            .flat_map(Rows::iter)
+            .map(|(key, entry)| (key, &entry.row))
+    }
+
+    #[inline]
+    fn find(&self, key: &[u8]) -> Option<&Entry<T>> {
+        self.find_hashed(bucket::hash(key), key)
+    }
+
+    #[inline]
+    fn find_hashed(&self, hash: u64, key: &[u8]) -> Option<&Entry<T>> {
+        let rows = &self.buckets[self.layout.of_hash(hash).index()];
+        rows.find(hash, |held| held.is(key)).map(|(_, entry)| entry)
+    }
+
+    /// Calls `each` with every key that is not the same in both, and its rows before and after. `touched`, when it is
+    /// given, names all of them, and maybe others.
+    pub(crate) fn differing(
+        before: &Content<T>,
+        after: &Content<T>,
+        touched: Option<&[Key]>,
+        mut each: impl FnMut(&Key, Option<&T>, Option<&T>),
+    ) {
+        let mut differ = |key: &Key, was: Option<&Entry<T>>, is: Option<&Entry<T>>| match (was, is)
+        {
+            (Some(was), Some(is)) if was.is_same(is) => {}
+            (was, is) => each(key, was.map(|entry| &entry.row), is.map(|entry| &entry.row)),
+        };
+        if let Some(touched) = touched {
+            for key in touched {
+                differ(key, before.find_key(key), after.find_key(key));
+            }
+            return;
+        }
+        if before.layout == after.layout {
+            for (before, after) in before.buckets.iter().zip(&after.buckets) {
+                Rows::differing(before, after, &mut differ);
+            }
+            return;
+        }
+        for (key, is) in after.buckets.iter().flat_map(Rows::iter) {
+            differ(key, before.find_key(key), Some(is));
+        }
+        for (key, was) in before.buckets.iter().flat_map(Rows::iter) {
+            if after.find_key(key).is_none() {
+                differ(key, Some(was), None);
+            }
+        }
+    }
+
+    fn find_key(&self, key: &Key) -> Option<&Entry<T>> {
+        key.with_bytes(|key| self.find(key))
+    }
+}
+
+impl<T: FromRow> Content<T> {
+    /// Sets the row of a key. A row that is held already is not read again.
+    pub(crate) fn put(&mut self, key: &[u8], row: &[u8]) -> Result<(), BadRow> {
+        let hash = bucket::hash(key);
+        let digest = Digest::of_bytes(key, row);
+        let held = self.find_hashed(hash, key).map(Entry::digest);
+        if held == Some(digest) {
+            return Ok(());
+        }
+        let key = Key::copy_from(key);
+        let entry = read(&self.schema, &key, row, digest)?;
+        self.took(held);
+        self.sum.digest = self.sum.digest.plus(digest);
+        self.sum.count += 1;
+        self.buckets[self.layout.of_hash(hash).index()].insert_hashed(hash, key, entry);
+        Ok(())
+    }
+
+    /// Takes a key out, if it is there.
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        let hash = bucket::hash(key);
+        if let Some(held) = self.find_hashed(hash, key).map(Entry::digest) {
+            self.took(Some(held));
+            let rows = &mut self.buckets[self.layout.of_hash(hash).index()];
+            rows.remove_hashed(hash, &Key::copy_from(key));
+        }
+    }
+
+    fn took(&mut self, held: Option<Digest>) {
+        if let Some(held) = held {
+            self.sum.digest = self.sum.digest.minus(held);
+            self.sum.count -= 1;
+        }
+    }
+}
+
+/// Content that is being put together, row by row.
+#[derive(Debug)]
+pub(crate) struct Draft<T> {
+    layout: Buckets,
+    buckets: Vec<RowsBuilder<Entry<T>>>,
+    sum: Sum,
+    schema: Arc<Schema>,
+}
+
+/// A key that has a row already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held;
+
+impl<T> Draft<T> {
+    /// For about so many rows.
+    pub(crate) fn new(schema: Arc<Schema>, layout: Buckets, rows: u64) -> Self {
         let rows = usize::try_from(rows)
             .unwrap_or(CAPACITY_MAX)
             .min(CAPACITY_MAX);
         let each = rows / layout.count();
-        Content {
+        let buckets = (0..layout.count()).map(|_| RowsBuilder::with_capacity(each));
+        Draft {
             layout,
-            buckets: (0..layout.count())
-                .map(|_| Rows::with_capacity(each))
-                .collect(),
-            sum: Sum {
-                digest: Digest::EMPTY,
-                count: 0,
-            },
+            buckets: buckets.collect(),
+            sum: NOTHING,
             schema,
         }
     }
@@ -94,144 +215,60 @@ impl<T> Content<T> {
         &self.schema
     }
 
-    /// One hash a lookup: it chooses the bucket, the leaf and the place in the leaf.
-    pub(crate) fn get(&self, key: &(impl AsKey + ?Sized)) -> Option<(&Key, &Arc<T>)> {
-        let entry = key.with_key(&self.schema.key, |bytes| {
-            let hash = bucket::hash(bytes);
-            let rows = &self.buckets[self.layout.of_hash(hash).index()];
-            rows.find(hash, |held| held.with_bytes(|held| held == bytes))
-        });
-        entry.flatten().map(|(key, entry)| (key, &entry.row))
+    /// Sets a row that is not read from bytes, of a key that has none yet.
+    pub(crate) fn add_value(&mut self, key: Key, row: T) {
+        let (hash, digest) = key.with_bytes(|key| (bucket::hash(key), Digest::of_bytes(key, b"")));
+        let added = self.insert(hash, key, Entry::new(digest, row));
+        debug_assert_eq!(added, Ok(()), "each key once");
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<T>)> {
-        self.buckets
-            .iter()
-            .flat_map(Rows::iter)
-            .map(|(key, entry)| (key, &entry.row))
-    }
-
-    /// Sets a row that is not read from bytes.
-    pub(crate) fn put_value(&mut self, key: Key, value: T) {
-        let digest = Digest::of(&key, &Row::new(bytes::Bytes::new()));
-        let hash = key.with_bytes(bucket::hash);
-        self.insert(hash, key, Entry::new(digest, Arc::new(value)));
-    }
-
-    fn insert(&mut self, hash: u64, key: Key, entry: Entry<T>) -> Option<Entry<T>> {
+    fn insert(&mut self, hash: u64, key: Key, entry: Entry<T>) -> Result<(), Held> {
         self.sum.digest = self.sum.digest.plus(entry.digest());
         self.sum.count += 1;
-        let before =
-            self.buckets[self.layout.of_hash(hash).index()].insert_hashed(hash, key, entry);
-        self.took(before.as_ref());
-        before
-    }
-
-    /// Takes a key out, if it is there.
-    pub(crate) fn remove(&mut self, key: &Key) {
-        let hash = key.with_bytes(bucket::hash);
-        let before = self.buckets[self.layout.of_hash(hash).index()].remove_hashed(hash, key);
-        self.took(before.as_ref());
-    }
-
-    fn took(&mut self, before: Option<&Entry<T>>) {
-        if let Some(before) = before {
-            self.sum.digest = self.sum.digest.minus(before.digest());
-            self.sum.count -= 1;
+        let rows = &mut self.buckets[self.layout.of_hash(hash).index()];
+        match rows.insert_hashed(hash, key, entry) {
+            true => Ok(()),
+            false => Err(Held),
         }
     }
 
-    fn find(&self, hash: u64, key: &Key) -> Option<&Entry<T>> {
-        let rows = &self.buckets[self.layout.of_hash(hash).index()];
-        rows.find(hash, |held| held == key).map(|(_, entry)| entry)
-    }
-
-    /// Calls `each` with every key that is not the same in both, and its rows before and after. `touched`, when it is
-    /// given, names all of them, and maybe others.
-    pub(crate) fn differing(
-        before: &Content<T>,
-        after: &Content<T>,
-        touched: Option<&[Key]>,
-        mut each: impl FnMut(&Key, Option<&Arc<T>>, Option<&Arc<T>>),
-    ) {
-        let mut differ = |key: &Key, was: Option<&Entry<T>>, is: Option<&Entry<T>>| match (was, is)
-        {
-            (Some(was), Some(is)) if was.is_same(is) => {}
-            (was, is) => each(key, was.map(|entry| &entry.row), is.map(|entry| &entry.row)),
-        };
-        let hash = |key: &Key| key.with_bytes(bucket::hash);
-        if let Some(touched) = touched {
-            for key in touched {
-                let hash = hash(key);
-                differ(key, before.find(hash, key), after.find(hash, key));
-            }
-            return;
-        }
-        if before.layout == after.layout {
-            for (before, after) in before.buckets.iter().zip(&after.buckets) {
-                Rows::differing(before, after, &mut differ);
-            }
-            return;
-        }
-        for (key, is) in after.buckets.iter().flat_map(Rows::iter) {
-            differ(key, before.find(hash(key), key), Some(is));
-        }
-        for (key, was) in before.buckets.iter().flat_map(Rows::iter) {
-            if after.find(hash(key), key).is_none() {
-                differ(key, Some(was), None);
-            }
+    pub(crate) fn finish(self) -> Content<T> {
+        Content {
+            layout: self.layout,
+            buckets: self.buckets.into_iter().map(RowsBuilder::build).collect(),
+            sum: self.sum,
+            schema: self.schema,
         }
     }
 }
 
-/// A key that has a row already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held;
-
-impl<T: FromRow> Content<T> {
+impl<T: FromRow> Draft<T> {
     /// Sets the row of a key that has none yet. A row that is held in `known` is not read again.
     pub(crate) fn add(
         &mut self,
-        key: &Key,
-        row: &Row,
+        key: &[u8],
+        row: &[u8],
         known: Option<&Content<T>>,
     ) -> Result<Result<(), Held>, BadRow> {
-        let hash = key.with_bytes(bucket::hash);
-        let digest = Digest::of(key, row);
-        let known = known.and_then(|known| known.find(hash, key));
-        let entry = match known.filter(|entry| entry.digest() == digest) {
-            Some(entry) => entry.clone(),
-            None => self.read(key, row, digest)?,
+        let hash = bucket::hash(key);
+        let digest = Digest::of_bytes(key, row);
+        let known = known.and_then(|known| known.find_hashed(hash, key));
+        // A slice would hold the whole message that it came in.
+        let key = Key::copy_from(key);
+        let entry = match known.filter(|known| known.digest() == digest) {
+            Some(known) => known.clone(),
+            None => read(&self.schema, &key, row, digest)?,
         };
-        Ok(match self.insert(hash, copied(key), entry) {
-            Some(_) => Err(Held),
-            None => Ok(()),
-        })
-    }
-
-    /// Sets the row of a key. A row that is held already is not read again.
-    pub(crate) fn put(&mut self, key: &Key, row: &Row) -> Result<(), BadRow> {
-        let hash = key.with_bytes(bucket::hash);
-        let digest = Digest::of(key, row);
-        let held = self.find(hash, key);
-        if held.is_none_or(|held| held.digest() != digest) {
-            let entry = self.read(key, row, digest)?;
-            self.insert(hash, copied(key), entry);
-        }
-        Ok(())
-    }
-
-    fn read(&self, key: &Key, row: &Row, digest: Digest) -> Result<Entry<T>, BadRow> {
-        let row = RowRef {
-            key,
-            bytes: row.bytes(),
-            schema: &self.schema,
-        };
-        Ok(Entry::new(digest, Arc::new(row::read(row)?)))
+        Ok(self.insert(hash, key, entry))
     }
 }
 
-/// A slice would hold the whole message that it came in.
-fn copied(key: &Key) -> Key {
-    key.with_bytes(Key::copy_from)
+fn read<T: FromRow>(
+    schema: &Arc<Schema>,
+    key: &Key,
+    bytes: &[u8],
+    digest: Digest,
+) -> Result<Entry<T>, BadRow> {
+    let row = RowRef { key, bytes, schema };
+    Ok(Entry::new(digest, row::read(row)?))
 }

@@ -1,5 +1,6 @@
 //! A feed in the memory of this process.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU16;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use onair_model::schema::{Field, Schema};
-use onair_model::{Buckets, Digest, Epoch, GtidSet, Lineage, Seal, Version};
+use onair_model::{Buckets, Digest, Epoch, GtidSet, Key, Lineage, Seal, Version};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use crate::builder::{Builder, ConnectError};
 use crate::changes::Changes;
 use crate::clock::Reading;
-use crate::content::Content;
+use crate::content::{Content, Draft};
 use crate::endpoint::Endpoint;
 use crate::index::Index;
 use crate::key::{self, AsKey};
@@ -72,12 +73,18 @@ impl<T> Feed<T> {
     }
 
     /// Steps of changes, the whole content first.
-    pub fn changes(&self) -> Changes<T> {
+    pub fn changes(&self) -> Changes<T>
+    where
+        T: Clone,
+    {
         Changes::new(self.shared.clone())
     }
 
     /// Rows by something that `of` reads from them.
-    pub fn index<I: Hash + Eq>(&self, of: impl Fn(&T) -> I + Send + Sync + 'static) -> Index<T, I> {
+    pub fn index<I: Hash + Eq>(&self, of: impl Fn(&T) -> I + Send + Sync + 'static) -> Index<T, I>
+    where
+        T: Clone,
+    {
         Index::new(self.changes(), of)
     }
 
@@ -155,14 +162,20 @@ impl<T: Send + Sync + 'static> Feed<T> {
             key: K::kinds().into_iter().enumerate().map(column).collect(),
             columns: Vec::new(),
         };
-        let mut content = Content::empty(Arc::new(schema), Buckets::new(NonZeroU16::MIN), 0);
-        for (key, row) in rows {
-            let key = key::to_key(&key, &content.schema().key);
-            content.put_value(
+        let rows = rows.into_iter().map(|(key, row)| {
+            let key = key::to_key(&key, &schema.key);
+            (
                 key.expect("a value fits the columns that it stands for"),
                 row,
-            );
+            )
+        });
+        // Of two rows of one key the later one stays.
+        let rows: BTreeMap<Key, T> = rows.collect();
+        let mut draft = Draft::new(Arc::new(schema), Buckets::new(NonZeroU16::MIN), 0);
+        for (key, row) in rows {
+            draft.add_value(key, row);
         }
+        let content = draft.finish();
         let (published, published_rx) = watch::channel(0);
         let (told, told_rx) = watch::channel(Told {
             is_fixed: true,
@@ -228,7 +241,7 @@ impl<T> Shared<T> {
             key: Vec::new(),
             columns: Vec::new(),
         };
-        let content = Content::empty(Arc::new(schema), Buckets::new(NonZeroU16::MIN), 0);
+        let content = Content::empty(Arc::new(schema), Buckets::new(NonZeroU16::MIN));
         let held = Held {
             verified: Verified {
                 content: Arc::new(content),

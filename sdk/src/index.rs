@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use onair_model::Key;
 
@@ -18,11 +17,11 @@ use crate::snapshot::Snapshot;
 pub struct Index<T, I> {
     changes: Changes<T>,
     of: Box<dyn Fn(&T) -> I + Send + Sync>,
-    rows: HashMap<I, BTreeMap<Key, Arc<T>>>,
+    rows: HashMap<I, BTreeMap<Key, T>>,
     snapshot: Snapshot<T>,
 }
 
-impl<T, I: Hash + Eq> Index<T, I> {
+impl<T: Clone, I: Hash + Eq> Index<T, I> {
     pub(crate) fn new(
         mut changes: Changes<T>,
         of: impl Fn(&T) -> I + Send + Sync + 'static,
@@ -60,7 +59,7 @@ impl<T, I: Hash + Eq> Index<T, I> {
         }
     }
 
-    fn insert(&mut self, key: &Key, row: &Arc<T>) {
+    fn insert(&mut self, key: &Key, row: &T) {
         self.rows
             .entry((self.of)(row))
             .or_default()
@@ -82,11 +81,7 @@ impl<T, I: Hash + Eq> Index<T, I> {
     where
         I: Borrow<Q>,
     {
-        self.rows
-            .get(value)
-            .into_iter()
-            .flatten()
-            .map(|(key, row)| (key, &**row))
+        self.rows.get(value).into_iter().flatten()
     }
 
     /// How many rows a value has.

@@ -31,6 +31,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
+#[inline]
 fn is_integer(kind: FieldKind) -> bool {
     matches!(
         kind,
@@ -39,6 +40,7 @@ fn is_integer(kind: FieldKind) -> bool {
 }
 
 /// The eight bytes of an integer in a column of this kind.
+#[inline]
 fn integer(value: i128, kind: FieldKind) -> Option<u64> {
     match kind {
         FieldKind::Int => i64::try_from(value).ok().map(|n| n as u64 ^ (1 << 63)),

@@ -30,7 +30,6 @@ macro_rules! prost_row {
 /// What [`prost_row!`] calls.
 #[doc(hidden)]
 pub fn read_message<M: prost::Message + Default>(row: RowRef<'_>) -> Result<M, RowError> {
-    // From a slice: bytes fields would hold the whole message that they came in. The error's text names message and
-    // field.
-    M::decode(&row.bytes()[..]).map_err(|error| RowError::whole(error.to_string()))
+    // The error's text names message and field.
+    M::decode(row.bytes()).map_err(|error| RowError::whole(error.to_string()))
 }

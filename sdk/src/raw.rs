@@ -78,7 +78,6 @@ impl Raw {
 
 impl FromRow for Raw {
     fn from_row(row: RowRef<'_>) -> Result<Self, RowError> {
-        // A copy: a slice would hold the whole message that it came in.
         Ok(Raw {
             bytes: Bytes::copy_from_slice(row.bytes()),
             schema: row.schema().clone(),

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use onair_model::Key;
 use onair_model::schema::{FieldKind, Schema};
 
@@ -18,6 +17,7 @@ use crate::raw::{self, Value};
 /// ```
 /// use onair_sdk::{FromRow, RowError, RowRef};
 ///
+/// #[derive(Clone)]
 /// struct Room {
 ///     uid: u64,
 ///     title: Option<String>,
@@ -31,7 +31,9 @@ use crate::raw::{self, Value};
 /// ```
 ///
 /// With the feature `prost`, `prost_row!(Room)` does it for a generated message.
-pub trait FromRow: Sized + Send + Sync + 'static {
+/// Rows stand in a map, one beside the other, and are cloned when a part of it is copied to be changed, and into the
+/// steps of [`Feed::changes`](crate::Feed::changes). Of a type that is dear to clone, hold `Arc<Room>`: it is a row too.
+pub trait FromRow: Clone + Sized + Send + Sync + 'static {
     /// Reads one row. Called once for each row that comes or changes, on the feed's own task.
     fn from_row(row: RowRef<'_>) -> Result<Self, RowError>;
 
@@ -43,17 +45,27 @@ pub trait FromRow: Sized + Send + Sync + 'static {
     }
 }
 
+impl<T: FromRow> FromRow for Arc<T> {
+    fn from_row(row: RowRef<'_>) -> Result<Self, RowError> {
+        T::from_row(row).map(Arc::new)
+    }
+
+    fn check(schema: &Schema) -> Result<(), RowError> {
+        T::check(schema)
+    }
+}
+
 /// One row as it arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct RowRef<'a> {
     pub(crate) key: &'a Key,
-    pub(crate) bytes: &'a Bytes,
+    pub(crate) bytes: &'a [u8],
     pub(crate) schema: &'a Arc<Schema>,
 }
 
 impl<'a> RowRef<'a> {
     /// A row that did not come from a server: to test a [`FromRow`].
-    pub const fn new(key: &'a Key, bytes: &'a Bytes, schema: &'a Arc<Schema>) -> Self {
+    pub const fn new(key: &'a Key, bytes: &'a [u8], schema: &'a Arc<Schema>) -> Self {
         RowRef { key, bytes, schema }
     }
 
@@ -63,7 +75,7 @@ impl<'a> RowRef<'a> {
     }
 
     /// The row: a protobuf message with the fields of [`RowRef::schema`]; NULL is an absent field.
-    pub const fn bytes(&self) -> &'a Bytes {
+    pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onair_model::plant::{Bug, planted};
-use onair_model::{Digest, Frame, Key, Row, Seal, Sum, Version};
+use onair_model::{Digest, Frame, Key, Seal, Sum, Version};
 use onair_proto::entries::Entries;
 
 use crate::admit::{Admitted, admit, union};
-use crate::content::{Content, Held};
+use crate::content::{Content, Draft, Held};
 use crate::message::{Message, Progress, Start, Whole};
 use crate::refusal::Refusal;
 use crate::row::{BadRow, FromRow};
@@ -114,7 +114,7 @@ enum Stage<T> {
 #[derive(Debug)]
 struct Building<T> {
     whole: Whole,
-    content: Content<T>,
+    draft: Draft<T>,
     /// Which indexes came: chunks in any order, each once.
     seen: BTreeSet<u32>,
 }
@@ -151,13 +151,13 @@ impl<T: FromRow> Session<T> {
                 version,
                 index,
                 entries,
-            } => self.chunk(version, index, entries),
+            } => self.chunk(version, index, &entries),
             Message::Frame {
                 from,
                 to,
                 exact,
                 entries,
-            } => self.frame(from, to, exact, entries),
+            } => self.frame(from, to, exact, &entries),
             Message::Seal(seal) => self.seal(seal),
             Message::Progress(progress) => self.progress(progress),
             Message::Unknown => Ok(Outcome::Nothing),
@@ -212,7 +212,7 @@ impl<T: FromRow> Session<T> {
         }
         T::check(&whole.schema).map_err(|error| BadRow { key: None, error })?;
         Ok(Building {
-            content: Content::empty(whole.schema.clone(), whole.layout, whole.count),
+            draft: Draft::new(whole.schema.clone(), whole.layout, whole.count),
             seen: BTreeSet::new(),
             whole,
         })
@@ -222,7 +222,7 @@ impl<T: FromRow> Session<T> {
         &mut self,
         version: Version,
         index: u32,
-        entries: Entries,
+        entries: &Entries,
     ) -> Result<Outcome<T>, Failure> {
         let Stage::Building(building) = &mut self.stage else {
             return Err(Refusal::Unexpected("a chunk outside a snapshot").into());
@@ -239,15 +239,13 @@ impl<T: FromRow> Session<T> {
         }
         // Rows held already are not read again, unless they were read by another schema.
         let known = self.held.as_ref().map(|held| &*held.content);
-        let known = known.filter(|known| known.schema() == building.content.schema());
-        for entry in entries {
+        let known = known.filter(|known| known.schema() == building.draft.schema());
+        for entry in entries.slices() {
             let (key, row) = entry.map_err(Refusal::from)?;
-            let row: Row = row.ok_or(Refusal::Unexpected("a key without a row in a snapshot"))?;
-            building
-                .content
-                .add(&key, &row, known)?
-                .map_err(|Held| Refusal::KeyTwice)?;
-            if building.content.sum().count > building.whole.count {
+            let row = row.ok_or(Refusal::Unexpected("a key without a row in a snapshot"))?;
+            let added = building.draft.add(key, row, known)?;
+            added.map_err(|Held| Refusal::KeyTwice)?;
+            if building.draft.sum().count > building.whole.count {
                 return Err(Refusal::TooMany(building.whole.count).into());
             }
         }
@@ -259,7 +257,7 @@ impl<T: FromRow> Session<T> {
         from: Version,
         to: Version,
         exact: bool,
-        entries: Entries,
+        entries: &Entries,
     ) -> Result<Outcome<T>, Failure> {
         let held = self.held.as_ref().ok_or(Refusal::NothingToResume)?;
         let (ours, mut content, mut touched) =
@@ -283,17 +281,16 @@ impl<T: FromRow> Session<T> {
         if !range.applies_to(ours) || to <= ours {
             return Err(Refusal::FrameRange { from, to, ours }.into());
         }
-        for entry in entries {
+        for entry in entries.slices() {
             let (key, row) = entry.map_err(Refusal::from)?;
             match row {
-                Some(row) => content.put(&key, &row)?,
-                None => content.remove(&key),
+                Some(row) => content.put(key, row)?,
+                None => content.remove(key),
             }
             if content.sum().count > self.max_rows {
                 return Err(Refusal::TooMany(self.max_rows).into());
             }
-            // A copy: a slice would hold the whole message that it came in.
-            touched.push(key.with_bytes(Key::copy_from));
+            touched.push(Key::copy_from(key));
         }
         self.stage = Stage::Framed(Framed {
             to,
@@ -333,7 +330,7 @@ impl<T: FromRow> Session<T> {
         {
             return Err(Refusal::ChunkIndex(missing.1).into());
         }
-        let verified = verify(building.content, seal)?;
+        let verified = verify(building.draft.finish(), seal)?;
         self.admit(verified, Form::Whole(building.whole.reason.into()))
     }
 

@@ -36,17 +36,9 @@ pub(crate) struct Held<T> {
 
 impl<T> Snapshot<T> {
     /// The row of a key: an integer of any width, text, bytes, a tuple of them, or a [`Key`].
+    #[inline]
     pub fn get(&self, key: &(impl AsKey + ?Sized)) -> Option<&T> {
-        self.held.verified.content.get(key).map(|(_, row)| &**row)
-    }
-
-    /// The row of a key, to keep beyond the snapshot.
-    pub fn get_shared(&self, key: &(impl AsKey + ?Sized)) -> Option<Arc<T>> {
-        self.held
-            .verified
-            .content
-            .get(key)
-            .map(|(_, row)| row.clone())
+        self.held.verified.content.get(key)
     }
 
     /// Whether the key is live.
@@ -56,20 +48,14 @@ impl<T> Snapshot<T> {
 
     /// All rows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
-        self.held
-            .verified
-            .content
-            .iter()
-            .map(|(key, row)| (key, &**row))
-    }
-
-    /// All rows in no order, to keep beyond the snapshot.
-    pub fn iter_shared(&self) -> impl Iterator<Item = (&Key, &Arc<T>)> {
         self.held.verified.content.iter()
     }
 
     /// What changed from an older snapshot of the same feed to this one. Costs what changed.
-    pub fn since(&self, older: &Snapshot<T>) -> Step<T> {
+    pub fn since(&self, older: &Snapshot<T>) -> Step<T>
+    where
+        T: Clone,
+    {
         changes::step(Some(older), self)
     }
 

@@ -7,7 +7,7 @@ use onair_sdk::raw::{self, Value};
 use onair_sdk::testing::{self, FakeServer};
 use onair_sdk::{ConnectError, Feed, FieldKind, FromRow, Problem, Raw, RowError, RowRef, Schema};
 
-use crate::support::{Mirror, connect, room, server, until};
+use crate::support::{Room, room, server};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Message {
@@ -48,7 +48,7 @@ async fn rows_are_read_into_prost_messages() {
 }
 
 /// Fits while [`FITS`] says so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Picky;
 
 static FITS: AtomicBool = AtomicBool::new(true);
@@ -105,7 +105,7 @@ async fn c05_a_panic_in_the_users_code_is_an_error_like_any_other() {
     assert_eq!(row.key.as_deref(), Some("id=2"));
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Strict;
 
 impl FromRow for Strict {
@@ -205,13 +205,14 @@ async fn raw_rows_and_keys_are_read_by_the_schema() {
 #[tokio::test(start_paused = true)]
 async fn c04_versions_and_resyncs_share_the_rows_that_are_the_same() {
     let server = server(300);
-    let rooms = connect(&server).await;
+    let rooms = Feed::<Arc<Room>>::connect([server.endpoint()], "rooms");
+    let rooms = rooms.await.unwrap();
     let before = rooms.snapshot();
     server.on(7, room(77, "changed"));
     let after = rooms.wait_for(server.commit()).await.unwrap();
     let shared = |key: u64| {
-        let pair = (before.get_shared(&key), after.get_shared(&key));
-        matches!(pair, (Some(before), Some(after)) if Arc::ptr_eq(&before, &after))
+        let pair = (before.get(&key), after.get(&key));
+        matches!(pair, (Some(before), Some(after)) if Arc::ptr_eq(before, after))
     };
     assert_eq!(
         (1..=300).filter(|key| !shared(*key)).collect::<Vec<u64>>(),
@@ -219,23 +220,23 @@ async fn c04_versions_and_resyncs_share_the_rows_that_are_the_same() {
     );
 
     // A whole snapshot reads only what is new.
-    let mut mirror = Mirror::new(&rooms);
-    mirror.next().await;
+    let mut changes = rooms.changes().after(after.clone());
     server.stall();
     server.on(8, room(88, "changed"));
     server.commit();
     server.resend();
     let whole = rooms.wait_for(server.version()).await.unwrap();
-    until(&rooms, |status| status.wholes == 2).await;
+    let mut status = rooms.status_watch();
+    status.wait_for(|status| status.wholes == 2).await.unwrap();
     let shared = |key: u64| {
-        let pair = (after.get_shared(&key), whole.get_shared(&key));
-        matches!(pair, (Some(before), Some(after)) if Arc::ptr_eq(&before, &after))
+        let pair = (after.get(&key), whole.get(&key));
+        matches!(pair, (Some(before), Some(after)) if Arc::ptr_eq(before, after))
     };
     assert_eq!(
         (1..=300).filter(|key| !shared(*key)).collect::<Vec<u64>>(),
         [8]
     );
-    let step = mirror.next().await.unwrap();
+    let step = changes.next().await.unwrap();
     assert_eq!(
         (step.change.len(), step.reason.as_deref()),
         (1, Some("lagged"))

@@ -162,17 +162,15 @@ impl Mirror {
             assert!(step.from < Some(step.to), "{step:?}");
         }
         for (key, row) in &step.off {
-            assert_eq!(self.rows.remove(key).as_ref(), Some(&**row));
+            assert_eq!(self.rows.remove(key).as_ref(), Some(row));
         }
         for change in &step.change {
-            let before = self
-                .rows
-                .insert(change.key.clone(), Room::clone(&change.after));
-            assert_eq!(before.as_ref(), Some(&*change.before));
+            let before = self.rows.insert(change.key.clone(), change.after.clone());
+            assert_eq!(before.as_ref(), Some(&change.before));
             assert_ne!(change.before, change.after);
         }
         for (key, row) in &step.on {
-            assert_eq!(self.rows.insert(key.clone(), Room::clone(row)), None);
+            assert_eq!(self.rows.insert(key.clone(), row.clone()), None);
         }
         assert_eq!(step.snapshot.version(), step.to);
         assert!(

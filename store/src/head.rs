@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use onair_model::assembly::Loaded;
 use onair_model::{
-    BucketState, Commit, CutRecord, Digest, Gtid, Key, Lineage, Row, Rows, Sum, Version,
+    BucketState, Commit, CutRecord, Digest, Gtid, Key, Lineage, Row, Rows, RowsBuilder, Sum,
+    Version,
 };
 use onair_proto::convert::{self, ConvertError};
 use onair_proto::entries::{self, Entries};
@@ -313,13 +314,17 @@ async fn write(
     Ok(segment)
 }
 
+/// A head's word on how many rows a base has is taken up to here; the map grows by itself beyond.
+const CAPACITY_MAX: usize = 1 << 20;
+
 /// Reads a base's rows.
 pub async fn read_base(
     store: &dyn ShardStore,
     feed: &Arc<str>,
     base: &SegmentRef,
 ) -> Result<Rows<Row>, LoadError> {
-    let mut rows = Rows::new();
+    let count = usize::try_from(base.sum.count).unwrap_or(usize::MAX);
+    let mut rows = RowsBuilder::with_capacity(count.min(CAPACITY_MAX));
     for part in store.read_segment(feed, base.id, base.parts).await? {
         let part: v1::BasePart = unpack(feed, base, &part)?;
         for entry in Entries::new(part.entries) {
@@ -335,7 +340,7 @@ pub async fn read_base(
             };
         }
     }
-    Ok(rows)
+    Ok(rows.build())
 }
 
 /// Reads a delta's commits.

@@ -189,6 +189,13 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(Moment::of(&process(pid)?)?.resident_bytes)
 }
 
+/// What of it is its own: not the pages of its program that it has read.
+pub fn anonymous_bytes(pid: u32) -> Result<u64> {
+    let status = process(pid)?.status()?;
+    let kibibytes = status.rssanon.context("the kernel does not say RssAnon")?;
+    Ok(kibibytes << 10)
+}
+
 fn process(pid: u32) -> Result<Process> {
     Process::new(i32::try_from(pid)?).with_context(|| format!("the process {pid}"))
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::{Buf as _, Bytes};
 use onair_model::schema::{FieldKind, Schema};
 use onair_model::{
-    Buckets, Digest, Epoch, GtidSet, Key, Lineage, Row, Rows, Seal, Snapshot, Sum, Version,
+    Buckets, Digest, Epoch, GtidSet, Key, Lineage, Row, RowsBuilder, Seal, Snapshot, Sum, Version,
 };
 use onair_proto::v1::subscribe_response::Message as Wire;
 use onair_proto::{convert, entries, v1};
@@ -103,7 +103,9 @@ pub struct Data {
 impl Data {
     /// Makes the files. The order is that in which a server sends: that of its own map.
     pub(crate) fn make(dir: &Path, rows: u64) -> Result<Self> {
-        let mut buckets = vec![Rows::with_capacity((rows / 16) as usize); LAYOUT.count()];
+        let each = rows as usize / LAYOUT.count();
+        let buckets = (0..LAYOUT.count()).map(|_| RowsBuilder::with_capacity(each));
+        let mut buckets: Vec<RowsBuilder<Row>> = buckets.collect();
         let mut sum = Sum {
             digest: Digest::EMPTY,
             count: 0,
@@ -118,7 +120,7 @@ impl Data {
         let snapshot = Snapshot {
             seal: seal(version, sum),
             layout: LAYOUT,
-            buckets,
+            buckets: buckets.into_iter().map(RowsBuilder::build).collect(),
         };
         let data = Data {
             rows,

@@ -18,7 +18,7 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::data::{self, Data, Delta, Room, Rooms, WholeRoom};
-use crate::harness::meter::resident_bytes;
+use crate::harness::meter::anonymous_bytes;
 use crate::harness::{Latencies, Meter, Run};
 
 /// What is waited for in the last of the cases.
@@ -308,11 +308,11 @@ fn timed(ids: &[u64], lookups: u64, snapshot: impl Fn() -> Snapshot<Room>) -> Re
 /// What is made here takes so much more than was held before.
 fn grown<T>(rows: u64, make: impl FnOnce() -> Result<T>) -> Result<Run> {
     let this = std::process::id();
-    let before = resident_bytes(this)?;
+    let before = anonymous_bytes(this)?;
     let meter = Meter::start()?;
     let held = make()?;
     let mut run = meter.stop(rows, &[])?;
-    run.memory_bytes = Some(resident_bytes(this)?.saturating_sub(before));
+    run.memory_bytes = Some(anonymous_bytes(this)?.saturating_sub(before));
     black_box(&held);
     Ok(run)
 }

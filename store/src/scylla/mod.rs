@@ -59,14 +59,21 @@ pub struct ScyllaStore {
     noted: Mutex<HashMap<String, (i64, Instant)>>,
 }
 
+/// A table is made by all nodes together, which takes seconds on busy ones.
+const INIT_PATIENCE: Duration = Duration::from_secs(60);
+
 impl ScyllaStore {
     /// Makes keyspace and tables. What is there already is left as it is and checked.
     ///
     /// # Errors
     /// [`StoreError::Unreadable`] when it is not OnAir's, or of another release.
     pub async fn init(settings: &Settings) -> Result<(), StoreError> {
-        let session = session::session(settings).await?;
-        schema::init(&session, settings).await
+        let settings = Settings {
+            request_timeout: settings.request_timeout.max(INIT_PATIENCE),
+            ..settings.clone()
+        };
+        let session = session::session(&settings).await?;
+        schema::init(&session, &settings).await
     }
 
     /// Opens what [`ScyllaStore::init`] made, after a look at it.
