@@ -26,11 +26,11 @@ fn step(step: &Step<Raw>) -> StepForm<'_> {
         after: &step.snapshot,
         rewound: step.rewound,
         other_lineage: step.other_lineage,
-        on: step.on.iter().map(|(key, row)| (key, &**row)).collect(),
+        on: step.on.iter().map(|(key, row)| (key, row)).collect(),
         change: step
             .change
             .iter()
-            .map(|change| (&change.key, &*change.after))
+            .map(|change| (&change.key, &change.after))
             .collect(),
         off: step.off.iter().map(|(key, _)| key).collect(),
     })
