@@ -14,7 +14,7 @@ const BENCHES: [(&str, u32); 12] = [
     ("latency", 3),
     ("engines", 5),
     ("headline", 4),
-    ("scan", 4),
+    ("scan", 6),
     ("fanout", 8),
     ("memory", 1),
     ("slow", 2),

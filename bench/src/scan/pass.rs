@@ -14,6 +14,7 @@ use onair_cdc::source::Source as _;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use super::LIVE_ROWS;
 use crate::harness::{Meter, Run};
 use crate::table;
 
@@ -78,7 +79,7 @@ impl Pass {
         while let Some(read) = readers.join_next().await {
             live += read??;
         }
-        meter.stop(self.rows, &[("live rows", live)])
+        meter.stop(self.rows, &[(LIVE_ROWS, live)])
     }
 
     async fn ours(&self, parallel: usize) -> Result<Run> {
@@ -101,7 +102,7 @@ impl Pass {
             Control::default(),
         )
         .await?;
-        meter.stop(self.rows, &[("live rows", scanned.rows.len() as u64)])
+        meter.stop(self.rows, &[(LIVE_ROWS, scanned.rows.len() as u64)])
     }
 }
 
