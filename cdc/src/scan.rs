@@ -19,8 +19,8 @@ use crate::feed::Feed;
 use crate::sequence::sums_of;
 use crate::source::{Gate, RowSink, ScanRequest, Source, SourceError};
 
-/// Rows by key, as a scan gathers them.
-pub type Content = HashMap<Key, Row>;
+/// Rows with their keys, which all differ.
+pub type Content = Vec<(Key, Row)>;
 
 /// The rows of one finished scan.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ pub async fn scan(
         if let Some(column) = gather.misfit.take() {
             return Err(ScanError::Misfit { table, column });
         }
-        scan.rows.extend(std::mem::take(&mut gather.rows));
+        scan.rows.append(&mut gather.rows);
         scan.replaced += gather.encoder.replaced();
     }
     Ok(scan)
@@ -244,16 +244,11 @@ impl Window {
 
     /// The table's live rows at the version that the stream has reached now.
     pub fn merge(self, mut rows: Content) -> Content {
-        for (key, row) in self.touched {
-            match row {
-                Some(row) => {
-                    rows.insert(key, row);
-                }
-                None => {
-                    rows.remove(&key);
-                }
-            }
+        if !self.touched.is_empty() {
+            rows.retain(|(key, _)| !self.touched.contains_key(key));
         }
+        let touched = self.touched.into_iter();
+        rows.extend(touched.filter_map(|(key, row)| Some((key, row?))));
         rows
     }
 }
@@ -336,7 +331,7 @@ pub struct Sorted {
 }
 
 impl Sorted {
-    /// All rows by key, as a scan gathers them.
+    /// All rows, as a scan gathers them.
     pub fn into_content(self) -> Content {
         self.buckets.into_iter().flatten().collect()
     }
@@ -345,7 +340,7 @@ impl Sorted {
 /// Sorts a content into buckets.
 pub fn sort(feed: &Feed, content: Content) -> Sorted {
     let layout = feed.config.buckets;
-    let sums = sums_of(layout, content.iter());
+    let sums = sums_of(layout, content.iter().map(|(key, row)| (key, row)));
     let mut buckets: Vec<Vec<(Key, Row)>> = sums
         .iter()
         .map(|sum| Vec::with_capacity(sum.count as usize))

@@ -140,7 +140,7 @@ impl Poller {
         self.rows += rows.len() as u64;
         self.bytes += bytes;
         self.busy += busy;
-        Ok(rows.into_keys().collect())
+        Ok(rows.into_iter().map(|(key, _)| key).collect())
     }
 }
 
