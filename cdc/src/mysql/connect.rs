@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::config::{ConfigErrors, MysqlConfig, SslMode};
 use super::errors::explain;
 use super::tls::Tls;
-use super::wire::{Endpoint, EndpointTls, PACKET_MAX, Wire};
+use super::wire::{Endpoint, EndpointTls, KEEPALIVE, PACKET_MAX, Wire};
 use crate::source::SourceError;
 
 /// TCP, TLS and login together.
@@ -20,8 +20,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const QUERY_MAX: Duration = Duration::from_secs(30);
 /// Leaving in good order is a courtesy.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
-/// A half-open connection is also noticed by the kernel.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What the server may keep a connection idle for; we set it instead of asking for it.
 const WAIT_SECONDS: usize = 28_800;
 
@@ -123,7 +121,7 @@ impl Connector {
         Ok(session)
     }
 
-    /// A connection for the binlog.
+    /// A connection for the binlog and for the rows of a scan.
     pub(super) async fn open_wire(&self) -> Result<Wire, SourceError> {
         timeout(CONNECT_MAX, Wire::connect(&self.endpoint))
             .await
@@ -202,11 +200,6 @@ impl Session {
             })
     }
 
-    /// The driver's connection, for what is not a question.
-    pub(super) fn conn(&mut self) -> &mut Conn {
-        &mut self.conn
-    }
-
     /// `host:port`.
     pub(super) fn address(&self) -> &Arc<str> {
         &self.address
@@ -232,7 +225,8 @@ pub(super) fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-async fn limited<T>(
+/// What the server answers, if it does so soon.
+pub(super) async fn limited<T>(
     address: &str,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<Result<T, Error>, SourceError> {

@@ -221,14 +221,13 @@ impl Source for MysqlSource {
     }
 
     async fn scan(&self, request: &ScanRequest, sink: RowSink) -> Result<Scanned, SourceError> {
-        let (session, server) = self.open().await?;
-        session.leave().await;
+        let planner = self.open().await?;
         let followed = self
             .followed
             .lock()
             .map(|id| id.clone())
             .unwrap_or_default();
-        scan::scan(&self.connector, server.dialect, followed, request, sink).await
+        scan::scan(&self.connector, planner, followed, request, sink).await
     }
 
     async fn row(&self, feed: &Feed, key: &Key, sink: RowSink) -> Result<(), SourceError> {

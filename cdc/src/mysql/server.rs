@@ -79,15 +79,15 @@ pub(super) async fn identity(
             let (executed, purged): (String, String) = session
                 .one("SELECT @@global.gtid_executed, @@global.gtid_purged")
                 .await?;
-            let executed = gtid_set(session, Dialect::Mysql, &executed)?;
+            let executed = gtid_set(session.address(), Dialect::Mysql, &executed)?;
             let in_flight = assigned(session).await?.minus(&executed);
-            let purged = gtid_set(session, Dialect::Mysql, &purged)?;
+            let purged = gtid_set(session.address(), Dialect::Mysql, &purged)?;
             (executed, in_flight, purged)
         }
         Dialect::Mariadb => {
             let executed: String = session.one("SELECT @@global.gtid_binlog_pos").await?;
             (
-                gtid_set(session, Dialect::Mariadb, &executed)?,
+                gtid_set(session.address(), Dialect::Mariadb, &executed)?,
                 GtidSet::mariadb(),
                 GtidSet::mariadb(),
             )
@@ -114,7 +114,7 @@ pub(super) async fn identity(
 pub(super) async fn assigned(session: &mut Session) -> Result<GtidSet, SourceError> {
     let owned: String = session.one("SELECT @@global.gtid_owned").await?;
     let executed: String = session.one("SELECT @@global.gtid_executed").await?;
-    let mut assigned = gtid_set(session, Dialect::Mysql, &executed)?;
+    let mut assigned = gtid_set(session.address(), Dialect::Mysql, &executed)?;
     let owned = gtid::owned(&owned).ok_or_else(|| SourceError::Damaged {
         at: session.address().to_string(),
         reason: format!("@@gtid_owned cannot be read: {owned:?}"),
@@ -123,12 +123,7 @@ pub(super) async fn assigned(session: &mut Session) -> Result<GtidSet, SourceErr
     Ok(assigned)
 }
 
-/// The server that a connection reached, as [`Identity::server`] names it.
-pub(super) async fn id(session: &mut Session, dialect: Dialect) -> Result<String, SourceError> {
-    session.one(id_query(dialect)).await
-}
-
-/// What [`id`] asks.
+/// Asks which server a connection reached, as [`Identity::server`] names it.
 pub(super) fn id_query(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Mysql => "SELECT @@global.server_uuid",
@@ -138,7 +133,7 @@ pub(super) fn id_query(dialect: Dialect) -> &'static str {
 
 /// A set as the server prints it; its empty text says nothing of the dialect.
 pub(super) fn gtid_set(
-    session: &Session,
+    address: &str,
     dialect: Dialect,
     text: &str,
 ) -> Result<GtidSet, SourceError> {
@@ -152,7 +147,7 @@ pub(super) fn gtid_set(
     match text.parse::<GtidSet>() {
         Ok(set) if std::mem::discriminant(&set) == std::mem::discriminant(&empty) => Ok(set),
         _ => Err(SourceError::Damaged {
-            at: session.address().to_string(),
+            at: address.to_owned(),
             reason: format!("the server's GTID set cannot be read: {text:?}"),
         }),
     }

@@ -3,7 +3,8 @@
 use onair_model::GtidSet;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::mysql::connect::{Session, literal};
+use super::connection::Connection;
+use crate::mysql::connect::literal;
 use crate::mysql::server::gtid_set;
 use crate::source::{Dialect, SourceError};
 
@@ -14,21 +15,21 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Opens a view that contains everything delivered, and says exactly what it contains.
 pub(super) async fn open_view(
-    session: &mut Session,
+    connection: &mut Connection,
     delivered: &GtidSet,
 ) -> Result<GtidSet, SourceError> {
     let start = Instant::now();
     loop {
-        session
+        connection
             .run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             .await?;
-        let view = position(session).await?;
+        let view = position(connection).await?;
         if view.contains_set(delivered) {
             return Ok(view);
         }
         if start.elapsed() > WAIT_MAX {
             return Err(SourceError::Unreachable {
-                address: session.address().to_string(),
+                address: connection.address().to_string(),
                 reason: format!(
                     "after {} s a view is still at {view}, though the binlog has shown {delivered}; is this \
                      another server?",
@@ -36,18 +37,21 @@ pub(super) async fn open_view(
                 ),
             });
         }
-        session.run("ROLLBACK").await?;
+        connection.run("ROLLBACK").await?;
         sleep(PAUSE).await;
     }
 }
 
-async fn position(session: &mut Session) -> Result<GtidSet, SourceError> {
-    let status: Vec<(String, String)> = session
-        .rows("SHOW SESSION STATUS LIKE 'binlog\\_snapshot\\_%'")
+async fn position(connection: &mut Connection) -> Result<GtidSet, SourceError> {
+    let status = connection
+        .texts("SHOW SESSION STATUS LIKE 'binlog\\_snapshot\\_%'")
         .await?;
     let value = |name: &str| {
-        let found = status.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-        found.map_or("", |(_, value)| value.as_str())
+        let value = status.iter().find_map(|row| match &row[..] {
+            [Some(of), Some(value)] if of.eq_ignore_ascii_case(name) => Some(value.as_str()),
+            _ => None,
+        });
+        value.unwrap_or_default()
     };
     let (file, offset) = (
         value("binlog_snapshot_file"),
@@ -56,18 +60,19 @@ async fn position(session: &mut Session) -> Result<GtidSet, SourceError> {
     let found: Option<String> = match offset {
         Ok(offset) if !file.is_empty() => {
             let file = literal(file);
-            session
-                .one(&format!("SELECT BINLOG_GTID_POS({file}, {offset})"))
-                .await?
+            let found = connection
+                .texts(&format!("SELECT BINLOG_GTID_POS({file}, {offset})"))
+                .await?;
+            found.into_iter().flatten().next().flatten()
         }
         _ => None,
     };
     let found = found.ok_or_else(|| SourceError::Unreachable {
-        address: session.address().to_string(),
+        address: connection.address().to_string(),
         reason:
             "the server does not say at which binlog position its view is (binlog_snapshot_file, \
                  BINLOG_GTID_POS)"
                 .to_owned(),
     })?;
-    gtid_set(session, Dialect::Mariadb, &found)
+    gtid_set(connection.address(), Dialect::Mariadb, &found)
 }

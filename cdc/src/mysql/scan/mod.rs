@@ -4,6 +4,7 @@
 //! transaction that a row may show. No locks, no writes. Wrong: any connection's error ends the whole scan;
 //! rows may then have been given to the sink, and the caller forgets them.
 
+mod connection;
 mod key;
 mod mariadb;
 mod mysql;
@@ -11,24 +12,22 @@ mod ranges;
 mod throttle;
 mod values;
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_async::Row;
-use mysql_async::prelude::Queryable;
 use onair_model::column::Column;
 use onair_model::value::Value;
 use onair_model::{GtidSet, Key};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use self::connection::{Connection, Given, settings};
 use self::key::KeyColumns;
 use self::ranges::Plan;
 use self::throttle::Throttle;
 use super::connect::{Connector, Session, identifier};
-use super::errors::explain;
-use super::server;
+use super::server::{self, Server};
 use crate::feed::{Feed, TableName};
 use crate::source::{Dialect, Gate, RowSink, ScanRequest, Scanned, SourceError};
 
@@ -37,47 +36,74 @@ const RANGES_PER_CONNECTION: usize = 4;
 /// Far above what a server gains from.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Scans; `expected` is the server that the stream follows, if one is followed.
+/// Scans, planned by a connection that is there; `expected` is the server that the stream follows, if one is followed.
 pub(super) async fn scan(
     connector: &Connector,
-    dialect: Dialect,
+    (mut planner, server): (Session, Server),
     expected: Option<String>,
     request: &ScanRequest,
     sink: RowSink,
 ) -> Result<Scanned, SourceError> {
-    let parallel = request.parallel.clamp(1, CONNECTIONS_MAX);
-    let (mut planner, id) = connect(connector, dialect).await?;
     if let Some(expected) = expected {
-        same_server(&planner, &expected, &id)?;
+        same_server(planner.address(), &expected, &server.id)?;
     }
-    if dialect == Dialect::Mysql {
-        mysql::wait_for(&mut planner, &request.delivered).await?;
-    }
-    // They log in while the ranges are planned.
-    let mut connecting = JoinSet::new();
-    for _ in 0..parallel {
-        let connector = connector.clone();
-        connecting.spawn(async move { connect(&connector, dialect).await });
-    }
+    let dialect = server.dialect;
+    let parallel = request.parallel.clamp(1, CONNECTIONS_MAX);
     let throttle = Throttle::new(request.max_rate);
-    let work = Work::plan(&mut planner, &request.feed, parallel, throttle).await?;
-    let work = Arc::new(work);
-
+    let rows_max = throttle.range_rows(parallel);
+    let (select, columns) = selecting(&request.feed);
+    let key = KeyColumns::new(columns[..request.feed.key.len()].to_vec());
+    let (planned, ranges) = mpsc::channel(ranges::MOST);
+    let work = Arc::new(Work {
+        select,
+        columns,
+        ranges: Mutex::new(ranges),
+        throttle,
+    });
+    // They log in while the ranges are looked for.
     let mut readers = JoinSet::new();
-    while let Some(connected) = connecting.join_next().await {
-        let (session, reached) = connected.map_err(|err| ended_early(connector, &err))??;
-        same_server(&session, &id, &reached)?;
+    for number in 0..parallel {
         let reader = Reader {
-            number: readers.len(),
-            session,
-            dialect,
+            number,
+            server: server.clone(),
             delivered: request.delivered.clone(),
             work: Arc::clone(&work),
             gate: request.gate.clone(),
             sink: Arc::clone(&sink),
         };
-        readers.spawn(reader.run());
+        let connector = connector.clone();
+        readers.spawn(async move { reader.run(&connector).await });
     }
+    drop(work);
+    for statement in settings(dialect) {
+        planner.run(&statement).await?;
+    }
+    if dialect == Dialect::Mysql {
+        mysql::wait_for(&mut planner, &request.delivered).await?;
+    }
+    let plan = Plan {
+        table: &quoted(&request.feed.config.table),
+        key: &key,
+        wanted: parallel * RANGES_PER_CONNECTION,
+        rows_max,
+    };
+    let found = plan.ranges(&mut planner).await?;
+    tracing::debug!(
+        feed = %request.feed.config.name,
+        ranges = found.len(),
+        largest = found.first().map_or(0, |range| range.rows),
+        "scan planned"
+    );
+    for range in found {
+        let condition = plan.condition(&range);
+        let rows = range.rows;
+        if planned.send(Planned { condition, rows }).await.is_err() {
+            // Nobody reads any more, and says why below.
+            break;
+        }
+    }
+    // There are no more.
+    drop(planned);
     let mut scanned = Scanned {
         high: request.delivered.clone(),
         rows: 0,
@@ -120,17 +146,12 @@ pub(super) async fn one(
         reason: "its bytes are not those of the table's key columns".into(),
         remedy: "ask for it as the feed's schema has it".into(),
     })?;
-    let (mut session, _) = connect(connector, dialect).await?;
-    let address = session.address().clone();
-    let failed = |err: mysql_async::Error| explain(&address, &err);
-    let conn = session.conn();
-    let statement = conn.prep(format!("{select}{condition}")).await;
-    let statement = statement.map_err(failed)?;
-    let row = conn.exec_first(&statement, ()).await.map_err(failed)?;
-    if let Some(row) = row {
-        give(&address, &columns, row, |values| sink(0, values))?;
-    }
-    session.leave().await;
+    let (mut connection, _) = Connection::open(connector, dialect).await?;
+    let sql = format!("{select}{condition}");
+    connection
+        .read(&sql, &columns, |values| sink(0, values))
+        .await?;
+    connection.leave().await;
     Ok(())
 }
 
@@ -155,62 +176,31 @@ struct Work {
     /// Everything before the range's condition.
     select: String,
     columns: Vec<Column>,
-    /// Conditions with the rows estimated, the largest first.
-    queue: Mutex<VecDeque<(String, u64)>>,
+    /// Those that nobody reads yet, the largest first.
+    ranges: Mutex<mpsc::Receiver<Planned>>,
     throttle: Throttle,
 }
 
+/// A range to be read.
+struct Planned {
+    /// SQL that is true of its keys.
+    condition: String,
+    /// The server's estimate.
+    rows: u64,
+}
+
 impl Work {
-    async fn plan(
-        planner: &mut Session,
-        feed: &Feed,
-        parallel: usize,
-        throttle: Throttle,
-    ) -> Result<Self, SourceError> {
-        let (select, columns) = selecting(feed);
-        let key = columns[..feed.key.len()].to_vec();
-        let plan = Plan {
-            table: &quoted(&feed.config.table),
-            key: &KeyColumns::new(key),
-            wanted: parallel * RANGES_PER_CONNECTION,
-            rows_max: throttle.range_rows(parallel),
-        };
-        let ranges = plan.ranges(planner).await?;
-        tracing::debug!(
-            feed = %feed.config.name,
-            ranges = ranges.len(),
-            largest = ranges.first().map_or(0, |range| range.rows),
-            "scan planned"
-        );
-        let queue = ranges
-            .iter()
-            .map(|range| (plan.condition(range), range.rows))
-            .collect();
-        Ok(Work {
-            select,
-            columns,
-            queue: Mutex::new(queue),
-            throttle,
-        })
-    }
-
-    fn next(&self) -> Option<(String, u64)> {
-        self.lock().pop_front()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(String, u64)>> {
-        match self.queue.lock() {
-            Ok(queue) => queue,
-            Err(poisoned) => poisoned.into_inner(),
-        }
+    /// `None` when there are no more.
+    async fn next(&self) -> Option<Planned> {
+        self.ranges.lock().await.recv().await
     }
 }
 
 /// One connection of a scan.
 struct Reader {
     number: usize,
-    session: Session,
-    dialect: Dialect,
+    /// Which it must reach.
+    server: Server,
     delivered: GtidSet,
     work: Arc<Work>,
     gate: Gate,
@@ -227,110 +217,48 @@ struct Read {
 }
 
 impl Reader {
-    async fn run(mut self) -> Result<Read, SourceError> {
+    async fn run(self, connector: &Connector) -> Result<Read, SourceError> {
+        let dialect = self.server.dialect;
+        let (mut connection, reached) = Connection::open(connector, dialect).await?;
+        same_server(connection.address(), &self.server.id, &reached)?;
         let mut read = Read {
             rows: 0,
             bytes: 0,
             busy: Duration::ZERO,
             view: self.delivered.clone(),
         };
-        if self.dialect == Dialect::Mariadb {
-            read.view = mariadb::open_view(&mut self.session, &self.delivered).await?;
+        if dialect == Dialect::Mariadb {
+            read.view = mariadb::open_view(&mut connection, &self.delivered).await?;
         }
-        while let Some((condition, estimate)) = self.work.next() {
-            self.work.throttle.charge(estimate).await;
+        let throttle = &self.work.throttle;
+        while let Some(range) = self.work.next().await {
+            throttle.charge(range.rows).await;
             self.gate.pass().await;
             let begun = Instant::now();
-            let (rows, bytes) = self.read_range(&condition).await?;
+            let Given { rows, bytes } = self.read(&mut connection, &range.condition).await?;
             read.busy += begun.elapsed();
             read.bytes += bytes;
             // More than was estimated: the next range pays for them.
-            self.work
-                .throttle
-                .charge(rows.saturating_sub(estimate))
-                .await;
+            throttle.charge(rows.saturating_sub(range.rows)).await;
             read.rows += rows;
         }
-        self.session.leave().await;
+        connection.leave().await;
         Ok(read)
     }
 
-    /// Rows of the range, and their bytes.
-    async fn read_range(&mut self, condition: &str) -> Result<(u64, u64), SourceError> {
-        let address = self.session.address().clone();
-        let failed = |err: mysql_async::Error| explain(&address, &err);
+    async fn read(&self, from: &mut Connection, condition: &str) -> Result<Given, SourceError> {
         let sql = format!("{}{condition}", self.work.select);
-        let conn = self.session.conn();
-        let statement = conn.prep(&sql).await.map_err(failed)?;
-        let mut result = conn.exec_iter(&statement, ()).await.map_err(failed)?;
-        let (mut rows, mut bytes) = (0, 0);
-        while let Some(row) = result.next().await.map_err(failed)? {
-            bytes += give(&address, &self.work.columns, row, |values| {
-                (self.sink)(self.number, values);
-            })?;
-            rows += 1;
-        }
-        drop(result);
-        conn.close(statement).await.map_err(failed)?;
-        Ok((rows, bytes))
+        let sink = |values: &[Value<'_>]| (self.sink)(self.number, values);
+        from.read(&sql, &self.work.columns, sink).await
     }
 }
 
-/// Gives a row to the sink; its bytes as they were sent.
-fn give(
-    address: &str,
-    columns: &[Column],
-    row: Row,
-    sink: impl FnOnce(&[Value<'_>]),
-) -> Result<u64, SourceError> {
-    let sent = row.unwrap();
-    let bytes = sent.iter().map(mysql_async::Value::bin_len).sum();
-    let values: Result<Vec<Value<'_>>, String> = columns
-        .iter()
-        .zip(&sent)
-        .map(|(column, sent)| values::value(column, sent))
-        .collect();
-    let values = values.map_err(|reason| SourceError::Damaged {
-        at: format!("{address}, scan"),
-        reason,
-    })?;
-    sink(&values);
-    Ok(bytes)
-}
-
-/// A connection for reading rows as they are stored, and the server that it reached.
-async fn connect(
-    connector: &Connector,
-    dialect: Dialect,
-) -> Result<(Session, String), SourceError> {
-    let mut session = connector.open().await?;
-    // Text comes in the column's own character set, times in UTC; no default of the server's may hide rows,
-    // show uncommitted ones, pad or end the query; and waiting for a lock ends soon, because we retry.
-    session
-        .run(
-            "SET character_set_results = NULL, time_zone = '+00:00', sql_auto_is_null = 0, \
-             sql_select_limit = 18446744073709551615, net_write_timeout = 600, lock_wait_timeout = 10",
-        )
-        .await?;
-    session
-        .run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        .await?;
-    session
-        .run(match dialect {
-            Dialect::Mysql => "SET max_execution_time = 0",
-            Dialect::Mariadb => "SET max_statement_time = 0",
-        })
-        .await?;
-    let id = server::id(&mut session, dialect).await?;
-    Ok((session, id))
-}
-
-fn same_server(session: &Session, expected: &str, found: &str) -> Result<(), SourceError> {
+fn same_server(address: &str, expected: &str, found: &str) -> Result<(), SourceError> {
     if expected == found {
         return Ok(());
     }
     Err(SourceError::Unreachable {
-        address: session.address().to_string(),
+        address: address.to_owned(),
         reason: format!(
             "connections reach different servers ({expected} and {found}), and a scan must come from the one \
              that the stream follows; give the address of one server, not of a balancer"

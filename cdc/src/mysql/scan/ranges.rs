@@ -10,7 +10,7 @@ use crate::source::SourceError;
 /// Below this many estimated rows a range is not worth a round trip of its own.
 const SMALLEST: u64 = 2_000;
 /// Only a throttled scan of a very large table comes near it.
-const MOST: usize = 4_096;
+pub(super) const MOST: usize = 4_096;
 
 /// A part of the table: the parts of one plan meet and cover all keys, also those made later.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Range {
     pub(super) rows: u64,
     /// Its first key, if it was looked for.
     first: Option<KeyValues>,
+    /// Its last key or one after that, if it was looked for.
+    last: Option<KeyValues>,
     /// Whether halving it has not failed.
     divisible: bool,
 }
@@ -46,6 +48,7 @@ impl Plan<'_> {
             upper: None,
             rows: 0,
             first: None,
+            last: None,
             divisible: true,
         };
         whole.rows = self.estimate(session, &whole).await?.rows;
@@ -98,20 +101,23 @@ impl Plan<'_> {
             ranges.push(range);
             return Ok(());
         };
-        let half = |lower: Option<KeyValues>, upper: Option<KeyValues>, first| Range {
-            lower,
-            upper,
-            rows: 0,
-            first,
-            divisible: true,
-        };
         let mut halves = [
-            half(
-                range.lower.clone(),
-                Some(boundary.clone()),
-                range.first.clone(),
-            ),
-            half(Some(boundary.clone()), range.upper.clone(), Some(boundary)),
+            Range {
+                lower: range.lower.clone(),
+                upper: Some(boundary.clone()),
+                rows: 0,
+                first: range.first.clone(),
+                last: Some(boundary.clone()),
+                divisible: true,
+            },
+            Range {
+                lower: Some(boundary.clone()),
+                upper: range.upper.clone(),
+                rows: 0,
+                first: Some(boundary),
+                last: range.last.clone(),
+                divisible: true,
+            },
         ];
         for half in &mut halves {
             let estimate = self.estimate(session, half).await?;
@@ -136,11 +142,26 @@ impl Plan<'_> {
         if range.first.is_none() {
             range.first = self.edge(session, &condition, "ASC").await?;
         }
-        let last = self.edge(session, &condition, "DESC").await?;
-        let (Some(first), Some(last)) = (&range.first, last) else {
+        if range.last.is_some()
+            && let Some(found) = self.after_middle(session, range, &condition).await?
+        {
+            return Ok(Some(found));
+        }
+        // Unknown, or so far after the last one that there was nothing beyond the middle.
+        range.last = self.edge(session, &condition, "DESC").await?;
+        self.after_middle(session, range, &condition).await
+    }
+
+    async fn after_middle(
+        &self,
+        session: &mut Session,
+        range: &Range,
+        condition: &str,
+    ) -> Result<Option<KeyValues>, SourceError> {
+        let (Some(first), Some(last)) = (&range.first, &range.last) else {
             return Ok(None);
         };
-        let guess = self.key.between(first, &last);
+        let guess = self.key.between(first, last);
         let Some(after) = guess.and_then(|guess| self.key.at_or_after(&guess)) else {
             return Ok(None);
         };

@@ -1,10 +1,10 @@
 //! Values of the binary protocol as the model's values: the same that a row image of the same row would give.
 
-use mysql_async::Value as Sent;
 use onair_model::column::{Column, ColumnType};
 use onair_model::value::{DateTime, Decimal, Value};
 
 use crate::mysql::connect::identifier;
+use crate::mysql::wire::Sent;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
@@ -20,16 +20,16 @@ pub(super) fn selected(column: &Column) -> String {
 }
 
 /// A value of a column as sent. `Err` says what does not fit.
-pub(super) fn value<'a>(column: &Column, sent: &'a Sent) -> Result<Value<'a>, String> {
+pub(super) fn value<'a>(column: &Column, sent: Sent<'a>) -> Result<Value<'a>, String> {
     converted(&column.ty, sent).ok_or_else(|| {
         // Not the value: it may be private.
         let kind = match sent {
-            Sent::NULL => "NULL",
+            Sent::Null => "NULL",
             Sent::Bytes(_) => "a string",
             Sent::Int(_) | Sent::UInt(_) => "an integer",
             Sent::Float(_) | Sent::Double(_) => "a floating point number",
-            Sent::Date(..) => "a date",
-            Sent::Time(..) => "a time",
+            Sent::Date { .. } => "a date",
+            Sent::Time { .. } => "a time",
         };
         format!(
             "column {} came as {kind}, which its type {:?} is not",
@@ -38,9 +38,9 @@ pub(super) fn value<'a>(column: &Column, sent: &'a Sent) -> Result<Value<'a>, St
     })
 }
 
-fn converted<'a>(ty: &ColumnType, sent: &'a Sent) -> Option<Value<'a>> {
+fn converted<'a>(ty: &ColumnType, sent: Sent<'a>) -> Option<Value<'a>> {
     Some(match (ty, sent) {
-        (_, Sent::NULL) => Value::Null,
+        (_, Sent::Null) => Value::Null,
         (
             ColumnType::Int {
                 unsigned: false, ..
@@ -54,11 +54,15 @@ fn converted<'a>(ty: &ColumnType, sent: &'a Sent) -> Option<Value<'a>> {
         (ColumnType::Decimal { scale, .. }, Sent::Bytes(text)) => {
             Value::Decimal(decimal(text, *scale)?)
         }
-        (ColumnType::Float, Sent::Float(value)) => Value::Float(*value),
-        (ColumnType::Double, Sent::Double(value)) => Value::Double(*value),
+        (ColumnType::Float, Sent::Float(value)) => Value::Float(value),
+        (ColumnType::Double, Sent::Double(value)) => Value::Double(value),
         (
             ColumnType::Date | ColumnType::DateTime { .. } | ColumnType::Timestamp { .. },
-            &Sent::Date(year, month, day, hour, minute, second, micros),
+            Sent::Date {
+                year,
+                rest: [month, day, hour, minute, second],
+                micros,
+            },
         ) => Value::DateTime(DateTime {
             year,
             month,
@@ -68,7 +72,15 @@ fn converted<'a>(ty: &ColumnType, sent: &'a Sent) -> Option<Value<'a>> {
             second,
             micros,
         }),
-        (ColumnType::Time { .. }, &Sent::Time(negative, days, hours, minutes, seconds, micros)) => {
+        (
+            ColumnType::Time { .. },
+            Sent::Time {
+                negative,
+                days,
+                rest: [hours, minutes, seconds],
+                micros,
+            },
+        ) => {
             let hours = i64::from(days) * 24 + i64::from(hours);
             let seconds = (hours * 60 + i64::from(minutes)) * 60 + i64::from(seconds);
             let micros = seconds * MICROS_PER_SECOND + i64::from(micros);
@@ -87,16 +99,16 @@ fn converted<'a>(ty: &ColumnType, sent: &'a Sent) -> Option<Value<'a>> {
     })
 }
 
-fn signed(sent: &Sent) -> Option<i64> {
-    match *sent {
+fn signed(sent: Sent<'_>) -> Option<i64> {
+    match sent {
         Sent::Int(value) => Some(value),
         Sent::UInt(value) => i64::try_from(value).ok(),
         _ => None,
     }
 }
 
-fn unsigned(sent: &Sent) -> Option<u64> {
-    match *sent {
+fn unsigned(sent: Sent<'_>) -> Option<u64> {
+    match sent {
         Sent::UInt(value) => Some(value),
         Sent::Int(value) => u64::try_from(value).ok(),
         _ => None,
@@ -173,17 +185,22 @@ mod tests {
 
     #[test]
     fn times_and_bits() {
-        let time = Sent::Time(true, 34, 22, 59, 59, 1);
+        let time = Sent::Time {
+            negative: true,
+            days: 34,
+            rest: [22, 59, 59],
+            micros: 1,
+        };
         let micros = -((34 * 24 + 22) * 3600 + 59 * 60 + 59) * MICROS_PER_SECOND - 1;
         assert_eq!(
-            converted(&ColumnType::Time { fsp: 6 }, &time),
+            converted(&ColumnType::Time { fsp: 6 }, time),
             Some(Value::Time(micros))
         );
-        let bits = Sent::Bytes(vec![1, 0, 255]);
+        let bits = Sent::Bytes(&[1, 0, 255]);
         assert_eq!(
-            converted(&ColumnType::Bit { bits: 24 }, &bits),
+            converted(&ColumnType::Bit { bits: 24 }, bits),
             Some(Value::UInt(0x1_00ff))
         );
-        assert_eq!(converted(&ColumnType::Date, &Sent::Int(1)), None);
+        assert_eq!(converted(&ColumnType::Date, Sent::Int(1)), None);
     }
 }

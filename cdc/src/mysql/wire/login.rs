@@ -12,11 +12,12 @@ use mysql_common::packets::{
 };
 use mysql_common::proto::MySerialize;
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::packets::{Packets, Transport};
-use super::{Endpoint, PACKET_MAX, server_error, unexpected};
+use super::{Endpoint, KEEPALIVE, PACKET_MAX, server_error, unexpected};
 
 const OK: u8 = 0x00;
 const MORE_DATA: u8 = 0x01;
@@ -37,6 +38,7 @@ const ROUNDS_MAX: usize = 16;
 pub(super) async fn login(endpoint: &Endpoint) -> Result<Packets, Error> {
     let tcp = TcpStream::connect((&*endpoint.host, endpoint.port)).await?;
     tcp.set_nodelay(true)?;
+    SockRef::from(&tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     let mut packets = Packets::new(Transport::Plain(tcp));
     let greeting = packets.next().await?;
     if greeting.first() == Some(&ERROR) {

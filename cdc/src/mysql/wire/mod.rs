@@ -1,14 +1,17 @@
-//! The connection that the binlog comes through.
+//! The connection that the binlog and the rows of a scan come through.
 //!
 //! The driver's own binlog stream is not used: it takes an event's length on trust (a damaged one ends the
 //! process), unpacks compressed transactions that we unpack ourselves, keeps every table map of the server, and
-//! copies each event twice before anybody has looked at its checksum. The messages are `mysql_common`'s.
+//! copies each event twice before anybody has looked at its checksum; and it makes two allocations and more of each row.
+//! The messages are `mysql_common`'s.
 
 mod login;
 mod packets;
+mod rows;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mysql_async::{DriverError, Error, ServerError};
@@ -16,13 +19,17 @@ use mysql_common::proto::MySerialize;
 use rustls::ClientConfig;
 
 use self::packets::Packets;
+pub(super) use self::rows::{Row, Rows, Sent};
 
 /// The largest packet that we take, and the protocol knows.
 pub(super) const PACKET_MAX: u32 = 1 << 30;
+/// A half-open connection is also noticed by the kernel.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
 
 const OK: u8 = 0x00;
 const END: u8 = 0xfe;
 const ERROR: u8 = 0xff;
+const COM_QUIT: u8 = 0x01;
 const COM_QUERY: u8 = 0x03;
 
 /// Where to connect, and as whom.
@@ -80,6 +87,11 @@ impl Wire {
             }
         }
         answer.ok_or_else(|| unexpected(&[]))
+    }
+
+    /// Says goodbye.
+    pub(super) async fn quit(mut self) -> Result<(), Error> {
+        Ok(self.packets.command(&[COM_QUIT]).await?)
     }
 
     /// Sends a command whose only answer is "done".
