@@ -70,6 +70,48 @@ pub(crate) struct Arrival {
     pub(crate) rewound: bool,
 }
 
+impl Arrival {
+    /// What came before something that came after it, when only the later one is shown.
+    fn then(self, later: Arrival) -> Arrival {
+        let form = match (self.form, later.form) {
+            (_, whole @ Form::Whole(_)) | (whole @ Form::Whole(_), Form::Frames(_)) => whole,
+            (Form::Frames(ours), Form::Frames(theirs)) => {
+                let mut touched = [&*ours, &*theirs].concat();
+                touched.sort();
+                touched.dedup();
+                Form::Frames(touched.into())
+            }
+        };
+        Arrival {
+            form,
+            rewound: self.rewound || later.rewound,
+        }
+    }
+}
+
+/// What came in one go, and is shown at once.
+#[derive(Debug, Default)]
+pub(crate) struct Unshown {
+    /// Of all versions together.
+    pub(crate) arrival: Option<Arrival>,
+    /// Of the last one.
+    pub(crate) progress: Option<Progress>,
+    /// How many versions.
+    pub(crate) versions: u32,
+}
+
+impl Unshown {
+    /// A version more, which takes the place of those before.
+    pub(crate) fn version(&mut self, arrival: Arrival) {
+        self.arrival = Some(match self.arrival.take() {
+            Some(before) => before.then(arrival),
+            None => arrival,
+        });
+        self.progress = None;
+        self.versions += 1;
+    }
+}
+
 /// Why a group is given up: what the server sent, or a row that the user's type does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -92,8 +134,11 @@ impl From<BadRow> for Failure {
 /// A stream in progress.
 #[derive(Debug)]
 pub(crate) struct Session<T> {
-    held: Option<Verified<T>>,
-    /// Whether the subscription asked to go on from `held`.
+    /// Of the version held.
+    seal: Option<Seal>,
+    /// Its rows, unless a frame is being applied to them.
+    content: Option<Arc<Content<T>>>,
+    /// Whether the subscription asked to go on from what is held.
     resumes: bool,
     max_rows: u64,
     stage: Stage<T>,
@@ -130,12 +175,22 @@ impl<T: FromRow> Session<T> {
     /// A stream for a client that holds `held`, or nothing yet, and asked to go on from it, or for everything anew;
     /// that takes so many rows at most.
     pub(crate) fn new(held: Option<Verified<T>>, resumes: bool, max_rows: u64) -> Self {
+        let (seal, content) = held.map(|held| (held.seal, held.content)).unzip();
         Session {
-            held,
+            seal,
+            content,
             resumes,
             max_rows,
             stage: Stage::Opening,
         }
+    }
+
+    /// The version held.
+    pub(crate) fn held(&self) -> Option<Verified<T>> {
+        Some(Verified {
+            seal: self.seal.clone()?,
+            content: self.content.clone()?,
+        })
     }
 
     /// Whether a whole snapshot is on its way.
@@ -183,13 +238,14 @@ impl<T: FromRow> Session<T> {
         self.stage = match start {
             Start::Full(whole) => Stage::Building(self.begin(whole)?),
             Start::Resume { lineage, schema } => {
-                let held = self.held.as_ref().filter(|_| self.resumes);
-                let held = held.ok_or(Refusal::NothingToResume)?;
-                if lineage != held.seal.lineage {
+                let held = self.seal.as_ref().zip(self.content.as_ref());
+                let held = held.filter(|_| self.resumes);
+                let (seal, content) = held.ok_or(Refusal::NothingToResume)?;
+                if lineage != seal.lineage {
                     return Err(Refusal::Lineage.into());
                 }
                 // Rows are read by their schema: with another one they must be read again.
-                if schema.is_some_and(|schema| schema != *held.content.schema()) {
+                if schema.is_some_and(|schema| schema != *content.schema()) {
                     return Err(Refusal::Schema.into());
                 }
                 Stage::Following
@@ -199,9 +255,11 @@ impl<T: FromRow> Session<T> {
     }
 
     fn begin(&self, whole: Whole) -> Result<Building<T>, Failure> {
-        let ours = self.held.as_ref().map(|held| &held.seal);
         // Not worth its chunks.
-        if let Some(ours) = ours.filter(|ours| ours.lineage == whole.lineage)
+        if let Some(ours) = self
+            .seal
+            .as_ref()
+            .filter(|ours| ours.lineage == whole.lineage)
             && whole.version < ours.version
         {
             let (ours, theirs) = (ours.version, whole.version);
@@ -238,7 +296,7 @@ impl<T: FromRow> Session<T> {
             return Err(Refusal::ChunkIndex(index).into());
         }
         // Rows held already are not read again, unless they were read by another schema.
-        let known = self.held.as_ref().map(|held| &*held.content);
+        let known = self.content.as_deref();
         let known = known.filter(|known| known.schema() == building.draft.schema());
         for entry in entries.slices() {
             let (key, row) = entry.map_err(Refusal::from)?;
@@ -259,10 +317,14 @@ impl<T: FromRow> Session<T> {
         exact: bool,
         entries: &Entries,
     ) -> Result<Outcome<T>, Failure> {
-        let held = self.held.as_ref().ok_or(Refusal::NothingToResume)?;
+        let held = self.seal.as_ref().ok_or(Refusal::NothingToResume)?.version;
         let (ours, mut content, mut touched) =
             match std::mem::replace(&mut self.stage, Stage::Following) {
-                Stage::Following => (held.seal.version, Content::clone(&held.content), Vec::new()),
+                Stage::Following => {
+                    // Changed in place where nobody was shown it.
+                    let content = self.content.take().ok_or(Refusal::NothingToResume)?;
+                    (held, Arc::unwrap_or_clone(content), Vec::new())
+                }
                 Stage::Framed(framed) => (framed.to, framed.content, framed.touched),
                 stage @ (Stage::Opening | Stage::Building(_)) => {
                     self.stage = stage;
@@ -335,8 +397,8 @@ impl<T: FromRow> Session<T> {
     }
 
     fn seal_frame(&mut self, framed: Framed<T>, mut seal: Seal) -> Result<Outcome<T>, Failure> {
-        let held = self.held.as_ref().ok_or(Refusal::NothingToResume)?;
-        if seal.lineage != held.seal.lineage {
+        let held = self.seal.as_ref().ok_or(Refusal::NothingToResume)?;
+        if seal.lineage != held.lineage {
             return Err(Refusal::Lineage.into());
         }
         if seal.version != framed.to {
@@ -346,10 +408,10 @@ impl<T: FromRow> Session<T> {
             }
             .into());
         }
-        let enters_epoch = seal.version.epoch() != held.seal.version.epoch();
+        let enters_epoch = seal.version.epoch() != held.version.epoch();
         // What was added since the seal before; an epoch that lost transactions says the whole set.
         if !(enters_epoch && seal.rewound) {
-            seal.executed = union(&held.seal.executed, &seal.executed);
+            seal.executed = union(&held.executed, &seal.executed);
         }
         let verified = verify(framed.content, seal)?;
         let mut touched = framed.touched;
@@ -360,14 +422,13 @@ impl<T: FromRow> Session<T> {
 
     /// Shows a verified version if it may take the place of the one held.
     fn admit(&mut self, mut verified: Verified<T>, form: Form) -> Result<Outcome<T>, Failure> {
-        let ours = self.held.as_ref().map(|held| &held.seal);
-        let admitted = admit(ours, &mut verified.seal)?;
-        if let (Admitted::Same, Some(held)) = (admitted, &self.held) {
-            verified.content = held.content.clone();
-            self.held = Some(verified.clone());
+        let admitted = admit(self.seal.as_ref(), &mut verified.seal)?;
+        self.seal = Some(verified.seal.clone());
+        if let (Admitted::Same, Some(held)) = (admitted, &self.content) {
+            verified.content = held.clone();
             return Ok(Outcome::Same(verified));
         }
-        self.held = Some(verified.clone());
+        self.content = Some(verified.content.clone());
         let rewound = admitted == Admitted::Rewound;
         Ok(Outcome::Version(verified, Arrival { form, rewound }))
     }
@@ -378,18 +439,20 @@ impl<T: FromRow> Session<T> {
             return Err(Refusal::Unexpected("progress before the start").into());
         }
         let between = matches!(self.stage, Stage::Following);
-        let Some(held) = self
-            .held
-            .as_mut()
-            .filter(|held| between && held.seal.version == progress.version)
+        let held = self.seal.as_mut().zip(self.content.as_ref());
+        let Some((seal, content)) =
+            held.filter(|(seal, _)| between && seal.version == progress.version)
         else {
             return Ok(Outcome::Nothing);
         };
-        let seal = &mut held.seal;
         seal.executed = union(&seal.executed, &progress.executed);
         seal.proven = seal.proven.max(progress.proven);
         seal.source_time = seal.source_time.max(progress.source_time);
-        Ok(Outcome::Progress(held.clone(), progress))
+        let verified = Verified {
+            content: content.clone(),
+            seal: seal.clone(),
+        };
+        Ok(Outcome::Progress(verified, progress))
     }
 }
 

@@ -12,16 +12,19 @@ use tracing::{info, warn};
 use crate::builder::{ConnectError, Settings};
 use crate::endpoint::Endpoint;
 use crate::feed::Shared;
-use crate::message::Message;
+use crate::message::{Message, Progress};
 use crate::plan::{Ended, GOOD_AFTER, Plan};
 use crate::row::FromRow;
-use crate::session::{Arrival, Failure, Outcome, Session, Verified};
+use crate::session::{Arrival, Failure, Outcome, Session, Unshown, Verified};
 use crate::status::{Cause, Problem, Told};
 use crate::tls::TlsFault;
 use crate::wire::{self, Request, Stream};
 
 /// Before the first version somebody waits in `connect`: no wait is longer.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Versions that are shown as one when they came in one go: what a server sends a subscriber that lags is no more.
+const SHOWN_AS_ONE_MAX: u32 = 32;
 
 /// Everything that the task owns. When it is dropped, the feed is closed.
 pub(crate) struct Task<T> {
@@ -185,8 +188,21 @@ impl<T: FromRow> Task<T> {
         let held = (held.ordinal > 0).then(|| held.verified.clone());
         let resumes = !self.plan.asks_anew();
         let mut session = Session::new(held, resumes, self.settings.max_rows);
+        let mut unshown = Unshown::default();
         loop {
-            let message = self.next(name, &mut stream, leaving.as_ref()).await?;
+            // Versions that came in one go are shown as one: each is verified, and a replica that is behind catches up
+            // without paying for what nobody could look at.
+            let more = unshown.versions < SHOWN_AS_ONE_MAX && unshown.arrival.is_some();
+            let message = match more.then(|| stream.ready()).flatten() {
+                Some(Ok(message)) => message,
+                ended => {
+                    self.show_all(name, &session, &mut unshown);
+                    match ended {
+                        Some(Err(problem)) => return Err(problem.into()),
+                        _ => self.next(name, &mut stream, leaving.as_ref()).await?,
+                    }
+                }
+            };
             let outcome = session.take(message).map_err(|failure| {
                 let endpoint = name.clone();
                 match failure {
@@ -195,8 +211,57 @@ impl<T: FromRow> Task<T> {
                 }
             })?;
             self.tell_arriving(session.is_arriving());
-            self.act(name, outcome, leaving)?;
+            match outcome {
+                Outcome::Nothing => {}
+                Outcome::Version(_, arrival) => unshown.version(arrival),
+                Outcome::Progress(_, progress) if unshown.arrival.is_some() => {
+                    unshown.progress = Some(progress);
+                }
+                Outcome::Progress(verified, progress) => {
+                    self.show_progress(name, verified, &progress);
+                }
+                // What is to be shown has the newer proof, too.
+                Outcome::Same(_) if unshown.arrival.is_some() => {}
+                Outcome::Same(verified) => self.show(name, verified, None),
+                Outcome::GoAway {
+                    retry_after_ms,
+                    reason,
+                } => *leaving = Some(self.leaving(reason, retry_after_ms)),
+                Outcome::NotYet {
+                    version,
+                    retry_after_ms,
+                } => {
+                    self.show_all(name, &session, &mut unshown);
+                    let endpoint = name.clone();
+                    return Err(Stop {
+                        problem: Problem::Behind { endpoint, version },
+                        asked: Duration::from_millis(u64::from(retry_after_ms)),
+                    });
+                }
+            }
         }
+    }
+
+    /// Shows what came, unless a part of the next frame has come, too: then its seal is waited for.
+    fn show_all(&mut self, name: &Arc<str>, session: &Session<T>, unshown: &mut Unshown) {
+        let Some(held) = session.held() else {
+            return;
+        };
+        let unshown = std::mem::take(unshown);
+        let Some(arrival) = unshown.arrival else {
+            return;
+        };
+        self.show(name, held.clone(), Some(&arrival));
+        if let Some(progress) = unshown.progress {
+            self.show_progress(name, held, &progress);
+        }
+    }
+
+    fn show_progress(&self, name: &Arc<str>, verified: Verified<T>, progress: &Progress) {
+        let age = Duration::from_millis(progress.age_ms);
+        self.shared.progress(verified, age);
+        self.announce();
+        self.tell_following(name, Some(&progress.held));
     }
 
     /// The next message. Leaving, when it is due, goes before it.
@@ -219,48 +284,16 @@ impl<T: FromRow> Task<T> {
         }
     }
 
-    fn act(
-        &mut self,
-        name: &Arc<str>,
-        outcome: Outcome<T>,
-        leaving: &mut Option<Leaving>,
-    ) -> Result<(), Stop> {
-        match outcome {
-            Outcome::Nothing => {}
-            Outcome::Version(verified, arrival) => self.show(name, verified, Some(&arrival)),
-            Outcome::Same(verified) => self.show(name, verified, None),
-            Outcome::Progress(verified, progress) => {
-                let age = Duration::from_millis(progress.age_ms);
-                self.shared.progress(verified, age);
-                self.announce();
-                self.tell_following(name, Some(&progress.held));
-            }
-            Outcome::GoAway {
-                retry_after_ms,
-                reason,
-            } => {
-                let wait = Duration::from_millis(u64::from(retry_after_ms));
-                let now = Instant::now();
-                let others = self.plan.has_others();
-                *leaving = Some(Leaving {
-                    reason: reason.into(),
-                    // Spread over the time given, and following until then.
-                    at: now + wait.mul_f64(rand::rng().random()),
-                    return_at: if others { now } else { now + wait },
-                });
-            }
-            Outcome::NotYet {
-                version,
-                retry_after_ms,
-            } => {
-                let endpoint = name.clone();
-                return Err(Stop {
-                    problem: Problem::Behind { endpoint, version },
-                    asked: Duration::from_millis(u64::from(retry_after_ms)),
-                });
-            }
+    fn leaving(&self, reason: String, retry_after_ms: u32) -> Leaving {
+        let wait = Duration::from_millis(u64::from(retry_after_ms));
+        let now = Instant::now();
+        let others = self.plan.has_others();
+        Leaving {
+            reason: reason.into(),
+            // Spread over the time given, and following until then.
+            at: now + wait.mul_f64(rand::rng().random()),
+            return_at: if others { now } else { now + wait },
         }
-        Ok(())
     }
 
     fn show(&mut self, name: &Arc<str>, verified: Verified<T>, arrival: Option<&Arrival>) {

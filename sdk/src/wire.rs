@@ -3,7 +3,9 @@
 
 use std::error::Error as _;
 use std::num::NonZeroU16;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use onair_model::schema::Schema;
 use onair_model::{Buckets, Lineage, Seal};
@@ -65,6 +67,15 @@ pub(crate) async fn subscribe(
 }
 
 impl Stream {
+    /// A message that is there already.
+    pub(crate) fn ready(&mut self) -> Option<Result<Message, Problem>> {
+        let next = pin!(self.next());
+        match next.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(message) => Some(message),
+            Poll::Pending => None,
+        }
+    }
+
     /// The next message. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Message, Problem> {
         let endpoint = || self.endpoint.clone();

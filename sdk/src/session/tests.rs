@@ -252,7 +252,7 @@ fn a_snapshot_holds_each_key_once_and_as_many_rows_as_it_says() {
 #[test]
 fn resuming_needs_what_is_resumed() {
     assert_eq!(refused(empty(), vec![resume()]), Refusal::NothingToResume);
-    let held = following().held;
+    let held = following().held();
     // Asked for everything anew, nothing is gone on with.
     assert_eq!(
         refused(Session::new(held.clone(), false, 100), vec![resume()]),
@@ -417,7 +417,7 @@ fn transactions_add_up_over_seals_and_progress() {
         ..sealed("2-6", HELD)
     };
     assert_eq!(executed(session.take(Message::Seal(more))), "0-1-7,1-1-3");
-    let proven = session.held.as_ref().and_then(|held| held.seal.proven);
+    let proven = session.held().and_then(|held| held.seal.proven);
     assert_eq!(
         proven,
         Some(Proven {
@@ -439,7 +439,7 @@ fn rows_are_read_again_when_the_columns_change() {
         (columns, 3, false),
     ] {
         let mut session = following();
-        let before = session.held.clone().expect("it holds a version").content;
+        let before = session.held().expect("it holds a version").content;
         let Message::Start(Start::Full(whole)) = whole("2-6", 2) else {
             unreachable!()
         };
@@ -454,7 +454,7 @@ fn rows_are_read_again_when_the_columns_change() {
             &mut session,
             vec![start, chunk("2-6", 0, HELD), seal("2-6", HELD)],
         );
-        let after = session.held.expect("it holds a version").content;
+        let after = session.held().expect("it holds a version").content;
         for (key, row) in after.iter() {
             let held = before.get(key).expect("the same keys");
             assert_eq!(
