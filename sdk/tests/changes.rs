@@ -1,6 +1,8 @@
 //! Steps of changes.
 
-use crate::support::{Mirror, connect, ids, room, server};
+use onair_sdk::testing::Damage;
+
+use crate::support::{Mirror, agrees, connect, ids, room, server};
 
 #[tokio::test(start_paused = true)]
 async fn the_first_step_is_the_whole_content_then_each_net_change_once() {
@@ -67,6 +69,56 @@ async fn v05_a_consumer_that_lags_gets_one_exact_step_and_is_told() {
     let step = mirror.next().await.unwrap();
     assert_eq!(ids(step), (vec![119], vec![1], vec![]));
     assert_eq!((step.merged, step.to), (19, server.version()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_come_in_one_go_are_shown_as_one() {
+    let server = server(10);
+    let rooms = connect(&server).await;
+    let mut mirror = Mirror::new(&rooms);
+    mirror.next().await;
+    let before = rooms.snapshot();
+    for round in 0..100u64 {
+        server.on(1, room(round, "again and again"));
+        server.on(100 + round, room(round, "comes"));
+        if round > 0 {
+            server.off(99 + round);
+        }
+        server.commit();
+    }
+    let mut shown = 0;
+    loop {
+        let step = mirror.next().await.unwrap();
+        shown += 1 + step.merged;
+        if step.to == server.version() {
+            break;
+        }
+    }
+    // Up to 32 at once, and less where the stream happened to be empty.
+    assert!((4..20).contains(&shown), "{shown} shown of 100 versions");
+    agrees(&rooms, &server);
+    // It was not changed under whoever holds it.
+    assert_eq!((before.len(), before.get(&1).unwrap().uid), (10, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_among_many_is_sent_anew() {
+    let server = server(10);
+    let rooms = connect(&server).await;
+    let mut mirror = Mirror::new(&rooms);
+    mirror.next().await;
+    for round in 0..10u64 {
+        server.on(1, room(round, "again and again"));
+        if round == 5 {
+            server.damage_next(Damage::FrameDigest);
+        }
+        server.commit();
+    }
+    rooms.wait_for(server.version()).await.unwrap();
+    assert!(server.is_damage_done());
+    mirror.catch_up();
+    agrees(&rooms, &server);
+    assert_eq!(rooms.status().refusals, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -468,6 +468,47 @@ fn rows_are_read_again_when_the_columns_change() {
 }
 
 #[test]
+fn after_a_frame_without_its_seal_there_is_nothing_to_go_on_from() {
+    let unsealed = || frame("2-5", "2-6", false, &[(1, None)]);
+    assert_eq!(
+        refused(following(), vec![unsealed(), resume()]),
+        Refusal::NothingToResume
+    );
+    let backwards = Refusal::Backwards {
+        ours: version("2-5"),
+        theirs: version("2-4"),
+    };
+    assert_eq!(
+        refused(following(), vec![unsealed(), whole("2-4", 2)]),
+        backwards
+    );
+    let messages = vec![
+        unsealed(),
+        whole("2-6", 2),
+        chunk("2-6", 0, HELD),
+        seal("2-6", HELD),
+    ];
+    assert_eq!(shown(&mut following(), messages).len(), 2);
+}
+
+#[test]
+fn rows_that_somebody_was_shown_are_not_changed_in_place() {
+    let mut session = following();
+    let shown = session.held().expect("it holds a version").content;
+    let rows_before = rows(&shown);
+    for (from, to, row) in [("2-5", "2-6", "six"), ("2-6", "2-7", "seven")] {
+        let changed = &[(1, Some(row)), HELD[1]];
+        let messages = [frame(from, to, false, &changed[..1]), seal(to, changed)];
+        for message in messages {
+            session.take(message).expect("it is sound");
+        }
+        let content = session.content.as_ref().expect("it holds rows");
+        assert_eq!(rows(content)[0].1, row.as_bytes());
+    }
+    assert_eq!(rows(&shown), rows_before);
+}
+
+#[test]
 fn c06_a_message_of_a_later_server_is_passed_over() {
     let mut session = following();
     assert!(matches!(
