@@ -7,8 +7,9 @@ use bytes::Bytes;
 use onair_proto::v1::on_air_client::OnAirClient;
 use onair_proto::{convert, v1};
 use onair_sdk::dial::Connector;
-use onair_sdk::{ConnectError, Feed, Key, Problem, Raw, Schema, Tls, TlsFault, Version};
+use onair_sdk::{ConnectError, Feed, Key, Problem, Raw, Schema, Snapshot, Tls, TlsFault, Version};
 use onair_store::runs::{Run, Wish};
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -192,16 +193,37 @@ impl Server {
             .map_err(|error| self.not_connected(&error))
     }
 
+    /// What the server shows now, or something newer, verified.
+    pub async fn newest(
+        &self,
+        feed: &str,
+        verb: &str,
+        patience: Duration,
+    ) -> Result<Snapshot<Raw>, Failure> {
+        let shown = self.shown(feed).await?.unwrap_or(Version::ZERO);
+        let replica = self.replica(feed, verb, patience).await?;
+        // A server sends a snapshot that others were sent shortly before, and then what came since.
+        let reached = timeout(patience, replica.wait_for(shown)).await;
+        replica.close().await;
+        match reached {
+            Ok(Ok(snapshot)) => Ok(snapshot),
+            _ => Err(self.late(&format!("version {shown} did not come within {patience:?}"))),
+        }
+    }
+
+    fn late(&self, what: &str) -> Failure {
+        Failure::new(
+            Exit::Failed,
+            format!(
+                "{}: {what}; see `onair status` for what it is doing",
+                self.url
+            ),
+        )
+    }
+
     fn not_connected(&self, error: &ConnectError) -> Failure {
         match error {
-            ConnectError::Timeout { .. } => Failure::new(
-                Exit::Failed,
-                format!(
-                    "{}: {}; see `onair status` for what it is doing",
-                    self.url,
-                    chain(error)
-                ),
-            ),
+            ConnectError::Timeout { .. } => self.late(&chain(error)),
             ConnectError::Refused(Problem::Tls { fault, .. }) => insecure(&self.url, fault),
             error => Failure::new(Exit::Failed, format!("{}: {}", self.url, chain(error))),
         }

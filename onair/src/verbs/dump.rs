@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use onair_sdk::{Key, Raw, Version};
+use onair_sdk::{Key, Raw};
 
 use super::{cells, damaged, header, heads, past};
 use crate::cli::DumpArgs;
@@ -28,19 +28,7 @@ pub(crate) async fn run(args: DumpArgs, out: &mut Output) -> Result<(), Failure>
         return run_at(&server, &args, at, out).await;
     }
     let (schema, _) = server.schema(&args.feed).await?;
-    let newest = server.shown(&args.feed).await?;
-    let feed = server.replica(&args.feed, "onair dump", PATIENCE).await?;
-    // A server sends a snapshot that others were sent shortly before, and then what came since.
-    let newest = newest.unwrap_or(Version::ZERO);
-    let reached = tokio::time::timeout(PATIENCE, feed.wait_for(newest)).await;
-    let Ok(Ok(snapshot)) = reached else {
-        let why = format!(
-            "{}: feed {} did not reach version {newest}, which the server shows, within {PATIENCE:?}; see `onair status`",
-            args.read.server, args.feed
-        );
-        return Err(Failure::new(Exit::Failed, why));
-    };
-    feed.close().await;
+    let snapshot = server.newest(&args.feed, "onair dump", PATIENCE).await?;
     let mut rows: Vec<(&Key, &Raw)> = snapshot.iter().collect();
     rows.sort_unstable_by(|a, b| a.0.cmp(b.0));
     if args.read.json {
