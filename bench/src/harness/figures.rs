@@ -24,6 +24,21 @@ pub fn spread(figures: &[f64]) -> Option<f64> {
     Some((highest - lowest) / middle)
 }
 
+/// A figure with three digits that say something.
+pub fn short(figure: f64) -> String {
+    let magnitude = if figure == 0.0 {
+        0
+    } else {
+        figure.abs().log10().floor() as i32
+    };
+    let decimals = (2 - magnitude).clamp(0, 9) as usize;
+    let text = format!("{figure:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// Whether two costs differ by more than the noise bar.
 pub fn differs(ratio: f64, noise: f64) -> bool {
     ratio.max(1.0 / ratio) - 1.0 > noise
@@ -201,16 +216,20 @@ impl Target {
             Beside::Nothing => return self.alone(),
         };
         match self.bound {
-            Bound::TimesCheaper(times) => format!("{beside} at least {times} times {}", self.ours),
-            Bound::TimesTheCost(times) => format!("{} at most {times} times {beside}", self.ours),
+            Bound::TimesCheaper(times) => {
+                format!("{beside} at least {} times {}", short(times), self.ours)
+            }
+            Bound::TimesTheCost(times) => {
+                format!("{} at most {} times {beside}", self.ours, short(times))
+            }
             Bound::NoWorse => format!("{} no worse than {beside}", self.ours),
         }
     }
 
     fn alone(&self) -> String {
         match self.bound {
-            Bound::TimesCheaper(least) => format!("1 / ({}) at least {least}", self.ours),
-            Bound::TimesTheCost(most) => format!("{} at most {most}", self.ours),
+            Bound::TimesCheaper(least) => format!("1 / ({}) at least {}", self.ours, short(least)),
+            Bound::TimesTheCost(most) => format!("{} at most {}", self.ours, short(most)),
             Bound::NoWorse => self.ours.to_string(),
         }
     }
@@ -219,6 +238,20 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_in_short() {
+        let texts = [
+            44.800_000_000_000_004,
+            1.0 / 0.7,
+            20.0,
+            0.002_6,
+            2795.6,
+            0.0,
+        ]
+        .map(short);
+        assert_eq!(texts, ["44.8", "1.43", "20", "0.0026", "2796", "0"]);
+    }
 
     #[test]
     fn medians() {

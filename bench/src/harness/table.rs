@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::differs;
+use super::figures::{differs, short};
 use super::latencies::QUANTILES;
 use super::{Judged, Latencies, Measure, Measured, Outcome, Role, Run};
 
@@ -90,22 +90,28 @@ fn waited(text: &mut String, outcome: &Outcome) {
     ));
     for (name, latencies) in rows {
         let cells = QUANTILES.map(|(_, at)| match latencies.quoted(at) {
-            Some(seconds) => format!("{:>9.2} ms", seconds * 1e3),
+            Some(seconds) => time(seconds),
             None => format!("{:>12}", "-"),
         });
         text.push_str(&format!(
-            "  {name:<46}{}{:>9.2} ms{:>9}\n",
+            "  {name:<46}{}{}{:>9}\n",
             cells.concat(),
-            latencies.max() * 1e3,
+            time(latencies.max()),
             latencies.count(),
         ));
     }
 }
 
+fn time(seconds: f64) -> String {
+    if seconds < 1e-3 {
+        format!("{:>9.2} us", seconds * 1e6)
+    } else {
+        format!("{:>9.2} ms", seconds * 1e3)
+    }
+}
+
 pub(super) fn in_a_line(target: &Judged) -> String {
-    let ratio = target
-        .ratio
-        .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+    let ratio = target.ratio.map_or("-".to_owned(), short);
     let met = match target.met {
         Some(true) => "met",
         Some(false) => "MISSED",
