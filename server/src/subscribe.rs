@@ -17,7 +17,7 @@ use onair_proto::v1::subscribe_response::Message;
 use onair_proto::{convert, v1};
 use tokio::sync::watch;
 
-use crate::ring::{Client, Next, Resume, Ring};
+use crate::ring::{Client, EncodedSnapshot, Next, Resume, Ring};
 use crate::wire;
 
 /// A client that fell behind this often without catching up between is told to go away.
@@ -62,7 +62,7 @@ struct State {
     end: watch::Receiver<u64>,
     retry_after: Duration,
     lags: u32,
-    /// Bytes to be sent before anything else: shared ones, at most a snapshot's.
+    /// Bytes to be sent before anything else.
     queue: std::vec::IntoIter<Bytes>,
     stage: Stage,
 }
@@ -72,6 +72,8 @@ enum Stage {
     Begin(Option<v1::Have>),
     /// Send the snapshot, for this reason, and none below what the client holds.
     Snapshot(&'static str, Version),
+    /// Send a snapshot, shared with everybody who gets it, from this message on.
+    Sending(Arc<EncodedSnapshot>, usize),
     /// Follow the ring from this index. `caught_up`: the whole GTID set was sent once the client had all frames.
     Follow { index: u64, caught_up: bool },
     /// Nothing more.
@@ -84,13 +86,24 @@ impl State {
             if let Some(bytes) = self.queue.next() {
                 return Some(bytes);
             }
-            if self.ring.is_draining() && !matches!(self.stage, Stage::Done) {
+            let may_leave = !matches!(self.stage, Stage::Done | Stage::Sending(..));
+            if self.ring.is_draining() && may_leave {
                 return Some(self.go_away("this server is going down"));
             }
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Done => return None,
                 Stage::Begin(have) => self.begin(have).await,
                 Stage::Snapshot(reason, least) => self.snapshot(reason, least).await,
+                Stage::Sending(encoded, at) => {
+                    if let Some(bytes) = encoded.messages.get(at).cloned() {
+                        self.stage = Stage::Sending(encoded, at + 1);
+                        return Some(bytes);
+                    }
+                    self.stage = Stage::Follow {
+                        index: encoded.next,
+                        caught_up: true,
+                    };
+                }
                 Stage::Follow { index, caught_up } => self.follow(index, caught_up).await,
             }
         }
@@ -141,14 +154,8 @@ impl State {
             return;
         };
         let start = self.start(v1::start::Mode::Full, reason, Some(&encoded.seal));
-        let mut messages = Vec::with_capacity(encoded.messages.len() + 1);
-        messages.push(wire::message(Message::Start(start)));
-        messages.extend(encoded.messages.iter().cloned());
-        self.queue = messages.into_iter();
-        self.stage = Stage::Follow {
-            index: encoded.next,
-            caught_up: true,
-        };
+        self.say(Message::Start(start));
+        self.stage = Stage::Sending(encoded, 0);
     }
 
     async fn follow(&mut self, index: u64, caught_up: bool) {
