@@ -72,6 +72,25 @@ async fn v05_a_consumer_that_lags_gets_one_exact_step_and_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transaction_of_many_rows_is_followed_like_any_other() {
+    let server = server(10);
+    let rooms = connect(&server).await;
+    let mut mirror = Mirror::new(&rooms);
+    mirror.next().await;
+    server.set_chunk_rows(7);
+    for round in 0..3 {
+        for id in 1..=100 {
+            server.on(id, room(id + round, "changed"));
+        }
+        rooms.wait_for(server.commit()).await.unwrap();
+        mirror.catch_up();
+        agrees(&rooms, &server);
+    }
+    let status = rooms.status();
+    assert_eq!((status.refusals, status.wholes), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn versions_that_come_in_one_go_are_shown_as_one() {
     let server = server(10);
     let rooms = connect(&server).await;

@@ -468,6 +468,37 @@ fn rows_are_read_again_when_the_columns_change() {
 }
 
 #[test]
+fn a_large_frame_comes_in_pieces() {
+    let after: Rows<'_> = &[(1, Some("six")), (3, Some("three"))];
+    for exact in [false, true] {
+        let pieces = || {
+            [
+                frame("2-5", "2-6", exact, &after[..1]),
+                frame("2-5", "2-6", exact, &[(2, None)]),
+                frame("2-5", "2-6", exact, &after[1..]),
+            ]
+        };
+        let whole = pieces().into_iter().chain([seal("2-6", after)]).collect();
+        assert_eq!(shown(&mut following(), whole).len(), 2);
+        // Without one of them it is not what the seal says.
+        let lacking = pieces().into_iter().skip(1).chain([seal("2-6", after)]);
+        assert!(matches!(
+            refused(following(), lacking.collect()),
+            Refusal::Digest { .. }
+        ));
+    }
+    // Another range is another frame, which must follow.
+    let other = vec![
+        frame("2-5", "2-7", false, &after[..1]),
+        frame("2-5", "2-6", false, &after[1..]),
+    ];
+    assert!(matches!(
+        refused(following(), other),
+        Refusal::FrameRange { .. }
+    ));
+}
+
+#[test]
 fn after_a_frame_without_its_seal_there_is_nothing_to_go_on_from() {
     let unsealed = || frame("2-5", "2-6", false, &[(1, None)]);
     assert_eq!(

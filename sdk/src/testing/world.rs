@@ -266,10 +266,15 @@ impl World {
             .filter(move |frame| frame.seal.version > version);
         frames.map(|frame| {
             let to = frame.seal.version;
-            vec![
-                messages::frame(frame.from, to, frame.exact, &frame.touched),
-                messages::seal(&frame.seal, &frame.added),
-            ]
+            // A large one in pieces; one without any change is a frame, too.
+            let pieces = frame.touched.chunks(self.chunk_rows);
+            let pieces = pieces.map(|piece| messages::frame(frame.from, to, frame.exact, piece));
+            let mut group: Vec<Message> = pieces.collect();
+            if group.is_empty() {
+                group.push(messages::frame(frame.from, to, frame.exact, &[]));
+            }
+            group.push(messages::seal(&frame.seal, &frame.added));
+            group
         })
     }
 
