@@ -38,8 +38,8 @@ impl<T> Clone for Verified<T> {
 pub(crate) enum Outcome<T> {
     /// Nothing to see yet.
     Nothing,
-    /// A new version.
-    Version(Verified<T>, Arrival),
+    /// A new version is held.
+    Version(Arrival),
     /// The version held, its proof newer.
     Same(Verified<T>),
     /// The version held is still complete.
@@ -439,9 +439,9 @@ impl<T: FromRow> Session<T> {
             verified.content = held.clone();
             return Ok(Outcome::Same(verified));
         }
-        self.content = Some(verified.content.clone());
+        self.content = Some(verified.content);
         let rewound = admitted == Admitted::Rewound;
-        Ok(Outcome::Version(verified, Arrival { form, rewound }))
+        Ok(Outcome::Version(Arrival { form, rewound }))
     }
 
     /// Progress of another version than ours says nothing of ours: only that the server lives.

@@ -213,7 +213,7 @@ impl<T: FromRow> Task<T> {
             self.tell_arriving(session.is_arriving());
             match outcome {
                 Outcome::Nothing => {}
-                Outcome::Version(_, arrival) => unshown.version(arrival),
+                Outcome::Version(arrival) => unshown.version(arrival),
                 Outcome::Progress(_, progress) if unshown.arrival.is_some() => {
                     unshown.progress = Some(progress);
                 }

@@ -69,7 +69,11 @@ impl<T: FromRow> Replay<T> {
                 Failure::Row(row) => refused(&row),
             })?;
         match outcome {
-            Outcome::Version(verified, arrival) => self.feed.shared.show(verified, Some(&arrival)),
+            Outcome::Version(arrival) => {
+                if let Some(verified) = self.session.held() {
+                    self.feed.shared.show(verified, Some(&arrival));
+                }
+            }
             Outcome::Same(verified) => self.feed.shared.show(verified, None),
             Outcome::Progress(verified, progress) => {
                 let age = Duration::from_millis(progress.age_ms);
