@@ -1,5 +1,6 @@
 //! The one task of a feed: connects, takes messages, shows what is verified, and starts over when a stream ends.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,19 +190,25 @@ impl<T: FromRow> Task<T> {
         let resumes = !self.plan.asks_anew();
         let mut session = Session::new(held, resumes, self.settings.max_rows);
         let mut unshown = Unshown::default();
+        // Messages of a group that was looked at before it is taken.
+        let mut ahead = VecDeque::new();
         loop {
             // Versions that came in one go are shown as one: each is verified, and a replica that is behind catches up
             // without paying for what nobody could look at.
-            let more = unshown.versions < SHOWN_AS_ONE_MAX && unshown.arrival.is_some();
-            let message = match more.then(|| stream.ready()).flatten() {
-                Some(Ok(message)) => message,
-                ended => {
+            if ahead.is_empty() && unshown.arrival.is_some() {
+                let more = unshown.versions < SHOWN_AS_ONE_MAX;
+                let ready = match more {
+                    true => stream.ready(&mut ahead),
+                    false => Ok(false),
+                };
+                if !matches!(ready, Ok(true)) {
                     self.show_all(name, &session, &mut unshown);
-                    match ended {
-                        Some(Err(problem)) => return Err(problem.into()),
-                        _ => self.next(name, &mut stream, leaving.as_ref()).await?,
-                    }
                 }
+                ready?;
+            }
+            let message = match ahead.pop_front() {
+                Some(message) => message,
+                None => self.next(name, &mut stream, leaving.as_ref()).await?,
             };
             let outcome = session.take(message).map_err(|failure| {
                 let endpoint = name.clone();
@@ -242,7 +249,7 @@ impl<T: FromRow> Task<T> {
         }
     }
 
-    /// Shows what came, unless a part of the next frame has come, too: then its seal is waited for.
+    /// Shows what came.
     fn show_all(&mut self, name: &Arc<str>, session: &Session<T>, unshown: &mut Unshown) {
         let Some(held) = session.held() else {
             return;

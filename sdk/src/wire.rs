@@ -1,6 +1,7 @@
 //! The wire: subscribes, and turns generated messages into [`Message`]s. The only file of the replica that names
 //! generated types.
 
+use std::collections::VecDeque;
 use std::error::Error as _;
 use std::num::NonZeroU16;
 use std::pin::pin;
@@ -67,12 +68,20 @@ pub(crate) async fn subscribe(
 }
 
 impl Stream {
-    /// A message that is there already.
-    pub(crate) fn ready(&mut self) -> Option<Result<Message, Problem>> {
-        let next = pin!(self.next());
-        match next.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(message) => Some(message),
-            Poll::Pending => None,
+    /// Takes the messages that are there already, up to the first that is no frame; whether that one came. A frame is no
+    /// use without its seal.
+    pub(crate) fn ready(&mut self, into: &mut VecDeque<Message>) -> Result<bool, Problem> {
+        loop {
+            let next = pin!(self.next());
+            let Poll::Ready(message) = next.poll(&mut Context::from_waker(Waker::noop())) else {
+                return Ok(false);
+            };
+            let message = message?;
+            let is_frame = matches!(message, Message::Frame { .. });
+            into.push_back(message);
+            if !is_frame {
+                return Ok(true);
+            }
         }
     }
 

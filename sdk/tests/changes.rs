@@ -121,6 +121,23 @@ async fn versions_that_come_in_one_go_are_shown_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_does_not_wait_for_a_frame_whose_seal_does_not_come() {
+    let server = server(10);
+    let rooms = connect(&server).await;
+    let mut mirror = Mirror::new(&rooms);
+    mirror.next().await;
+    server.on(1, room(11, "whole"));
+    let whole = server.commit();
+    server.on(2, room(22, "cut short"));
+    server.damage_next(Damage::FrameCut);
+    server.commit();
+    assert_eq!(mirror.next().await.unwrap().to, whole);
+    assert_eq!(mirror.next().await.unwrap().to, server.version());
+    assert!(server.is_damage_done());
+    agrees(&rooms, &server);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_refused_among_many_is_sent_anew() {
     let server = server(10);
     let rooms = connect(&server).await;
