@@ -128,12 +128,21 @@ impl Observer {
         self.feed.status()
     }
 
-    /// Ends, and gives the notes.
-    pub async fn finish(mut self) -> Vec<Seen> {
+    /// Ends, and gives the notes. What it was sent must all have been right: a replica mends what it refuses, and only
+    /// its count tells.
+    pub async fn finish(mut self) -> Result<Vec<Seen>> {
+        let status = self.status();
         self.feed.close().await;
         // It ends when the feed is closed and its last version is noted.
         while self.task.join_next().await.is_some() {}
-        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+        if status.refusals > 0 {
+            bail!(
+                "the client refused what it was sent {} times: {status:?}",
+                status.refusals
+            );
+        }
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut notes))
     }
 }
 

@@ -66,7 +66,7 @@ async fn what_was_seen(mut world: World) -> Result<()> {
         observer,
         dir,
     } = world;
-    let seen = observer.finish().await;
+    let seen = observer.finish().await?;
     let path = dir.path().join("binlog.txt");
     server.write_binlog_text(&path)?;
     let truth = Truth::read(BufReader::new(File::open(&path)?), &Shape::room())?;

@@ -190,7 +190,7 @@ impl System {
 
     /// Ends all of it; how many versions the client saw.
     pub(crate) async fn end(mut self) -> Result<usize> {
-        let seen = self.observer.finish().await;
+        let seen = self.observer.finish().await?;
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended??;

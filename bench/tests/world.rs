@@ -135,7 +135,7 @@ impl World {
 
     /// Compares all that the client saw with the server's binlog.
     pub(crate) async fn check(self) -> Result<(Report, Vec<Seen>, Truth)> {
-        let seen = self.observer.finish().await;
+        let seen = self.observer.finish().await?;
         let path = self.dir.path().join("binlog.txt");
         self.server.write_binlog_text(&path)?;
         let truth = Truth::read(BufReader::new(File::open(&path)?), &Shape::room())?;

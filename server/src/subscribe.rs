@@ -116,11 +116,10 @@ impl State {
         };
         match self.ring.resume(held) {
             Resume::At(index) => {
-                self.say(Message::Start(self.start(
-                    v1::start::Mode::Resume,
-                    "",
-                    None,
-                )));
+                // It is ours, or nothing would lead on from it.
+                let lineage = held.lineage.clone();
+                let start = self.start(v1::start::Mode::Resume, "", lineage);
+                self.say(Message::Start(start));
                 self.stage = Stage::Follow {
                     index,
                     caught_up: false,
@@ -153,8 +152,13 @@ impl State {
             self.stage = Stage::Snapshot(reason, least);
             return;
         };
-        let start = self.start(v1::start::Mode::Full, reason, Some(&encoded.seal));
-        self.say(Message::Start(start));
+        let seal = &encoded.seal;
+        let lineage = convert::bytes16(seal.lineage.get());
+        self.say(Message::Start(v1::Start {
+            count: seal.count,
+            version: seal.version.get(),
+            ..self.start(v1::start::Mode::Full, reason, lineage)
+        }));
         self.stage = Stage::Sending(encoded, 0);
     }
 
@@ -218,22 +222,14 @@ impl State {
         }))
     }
 
-    fn start(
-        &self,
-        mode: v1::start::Mode,
-        reason: &str,
-        seal: Option<&onair_model::Seal>,
-    ) -> v1::Start {
+    fn start(&self, mode: v1::start::Mode, reason: &str, lineage: Bytes) -> v1::Start {
         let schema = self.ring.schema();
         v1::Start {
             mode: mode.into(),
             reason: reason.to_owned(),
-            lineage: seal
-                .map(|seal| convert::bytes16(seal.lineage.get()))
-                .unwrap_or_default(),
+            lineage,
             schema: schema.map(|(schema, buckets)| convert::schema_to_wire(&schema, buckets)),
-            count: seal.map_or(0, |seal| seal.count),
-            version: seal.map_or(0, |seal| seal.version.get()),
+            ..v1::Start::default()
         }
     }
 }

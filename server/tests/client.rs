@@ -143,6 +143,7 @@ impl Client {
                         self.staged = Some(BTreeMap::new());
                         return Said::Full(start.reason);
                     }
+                    assert_eq!(self.lineage, start.lineage);
                     return Said::Resume;
                 }
                 Message::Chunk(chunk) => {

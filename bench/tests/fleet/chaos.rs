@@ -138,7 +138,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         // One client leaves and another comes.
         if rng.random_bool(0.5) {
             let leaver = clients.swap_remove(rng.random_range(0..clients.len()));
-            lives.push(leaver.finish().await);
+            lives.push(leaver.finish().await?);
             clients.push(
                 connect(&addresses, &mut rng)
                     .await
@@ -160,7 +160,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
             .with_context(|| fleet.logs())?;
         let held = content(&client.feed.snapshot());
         ensure!(held == table, "{}", difference(&table, &held));
-        lives.push(client.finish().await);
+        lives.push(client.finish().await?);
     }
     let report = judge(&fleet, &lives)?;
     let compared = heads.judge(&truth(&fleet)?, BUCKETS)?;

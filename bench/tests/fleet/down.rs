@@ -78,7 +78,7 @@ async fn down_alone(mut fleet: Fleet) -> Result<()> {
     fleet.ready()?;
     change(&fleet, &observer).await?;
 
-    let report = super::chaos::judge(&fleet, &[observer.finish().await])?;
+    let report = super::chaos::judge(&fleet, &[observer.finish().await?])?;
     println!(
         "{} versions compared, epochs {:?}",
         report.versions, report.epochs

@@ -63,7 +63,7 @@ async fn failover(mut fleet: Fleet) -> Result<()> {
     let held = content(&observer.feed.snapshot());
     ensure!(held == table, "{}", difference(&table, &held));
 
-    let seen = observer.finish().await;
+    let seen = observer.finish().await?;
     let path = fleet.dir.path().join("replica.txt");
     replica.write_binlog_text(&path)?;
     let truth = Truth::read(BufReader::new(File::open(&path)?), &shape)?;

@@ -43,6 +43,8 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
     let both = Observer::connect_to(&[first, second]).await?;
     let workload = Workload::start(&fleet.engines.mysql, seed, 3, Duration::from_millis(20))?;
 
+    fleet.checkpointed()?;
+
     // A reader that is killed: the standby takes over in the same epoch.
     let holder = reader(&fleet)?;
     fleet.role(&holder)?.kill9()?;
@@ -103,6 +105,10 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
     resumed(&fleet, &both).await?;
     fleet.role("server-1")?.start()?;
 
+    // Where the other server leads on from what a client holds, no snapshot is sent.
+    let status = both.status();
+    ensure!(status.reconnects >= 2 && status.wholes == 1, "{status:?}");
+
     let sent = workload.stop()?;
     let set = fleet.executed()?;
     let shape = Shape::room();
@@ -115,7 +121,7 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
             .with_context(|| fleet.logs())?;
         let held = content(&observer.feed.snapshot());
         ensure!(held == table, "{}", difference(&table, &held));
-        lives.push(observer.finish().await);
+        lives.push(observer.finish().await?);
     }
     let report = super::chaos::judge(&fleet, &lives)?;
     println!(

@@ -184,6 +184,30 @@ impl Fleet {
         }
     }
 
+    /// Waits until the reader that follows has a checkpoint: without one a takeover needs the next epoch.
+    pub(crate) fn checkpointed(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let told = self.told()?;
+            let roles = told["roles"].as_array().map_or(&[][..], Vec::as_slice);
+            let mut readers = roles.iter().filter(|role| role["role"] == "reader");
+            let detail = readers.find_map(|role| {
+                let detail = role["detail"]
+                    .as_str()
+                    .filter(|_| role["state"] == "following");
+                detail?.split_once("checkpoint ")
+            });
+            if detail.is_some_and(|(_, at)| at.starts_with(|c: char| c.is_ascii_digit())) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "no checkpoint after {PATIENCE:?}: {told}"
+            );
+            thread::sleep(LOOK);
+        }
+    }
+
     /// What the first server says of everybody.
     pub(crate) fn told(&self) -> Result<serde_json::Value> {
         let output = Command::new(binary(Build::Engines)?)

@@ -88,7 +88,7 @@ async fn start(fleet: &mut Fleet, number: usize, order: &[Part]) -> Result<()> {
     let table = shape.content(&fleet.engines.mysql.sql(&shape.select())?)?;
     let held = content(&observer.feed.snapshot());
     ensure!(held == table, "{}", difference(&table, &held));
-    observer.finish().await;
+    observer.finish().await?;
     for role in &mut fleet.roles {
         role.stop()?;
     }

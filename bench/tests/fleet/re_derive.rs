@@ -26,6 +26,7 @@ async fn beside_a_reader(mut fleet: Fleet) -> Result<()> {
     let pace = std::time::Duration::from_millis(20);
     let workload = Workload::start(&fleet.engines.mysql, seed("re-derive"), 2, pace)?;
     let before = observer.feed.snapshot().version().epoch().get();
+    fleet.checkpointed()?;
     let said = command(&["re-derive", "--json"], &fleet.config)?;
     let said: serde_json::Value = serde_json::from_str(&said)?;
     ensure!(
@@ -99,7 +100,7 @@ async fn equal(fleet: &Fleet, observer: &Observer) -> Result<()> {
 
 /// Every version that the client saw was the table at its GTID, in two epochs.
 async fn finish(mut fleet: Fleet, observer: Observer, sent: u64) -> Result<()> {
-    let report = super::chaos::judge(&fleet, &[observer.finish().await])?;
+    let report = super::chaos::judge(&fleet, &[observer.finish().await?])?;
     println!(
         "{} versions compared, epochs {:?}, {sent} transactions",
         report.versions, report.epochs
