@@ -14,6 +14,7 @@ use onair_model::CutRecord;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     Durability, Ends, Entry, EventLog, Flush, Follower, Layout, LogError, LogId, Offset, Partition,
@@ -204,14 +205,16 @@ impl Dice {
     }
 
     async fn delay(&self) {
-        if self
-            .draw(&[(Kind::Delayed, |faults| faults.delayed)])
-            .is_some()
-        {
-            let longest = lock(&self.faults).delay_max;
-            let delay = longest.mul_f64(lock(&self.rng).random());
-            tokio::time::sleep(delay).await;
+        if let Some(until) = self.delayed() {
+            sleep_until(until).await;
         }
+    }
+
+    /// Until when a call is delayed that is made now.
+    fn delayed(&self) -> Option<Instant> {
+        self.draw(&[(Kind::Delayed, |faults| faults.delayed)])?;
+        let delay = lock(&self.faults).delay_max;
+        Some(Instant::now() + delay.mul_f64(lock(&self.rng).random()))
     }
 
     /// Leaves each with this chance.
@@ -311,6 +314,7 @@ impl<L: EventLog + ?Sized + 'static> EventLog for Faulty<L> {
             dice: Arc::clone(&self.dice),
             feed: feed.into(),
             from: from.to_vec(),
+            until: None,
         };
         follower.may_be_gone().await?;
         Ok(Box::new(follower))
@@ -338,6 +342,8 @@ struct Restless<L: ?Sized> {
     dice: Arc<Dice>,
     feed: Arc<str>,
     from: Vec<(Partition, Offset)>,
+    /// Until when the next entries are delayed, also when who waits for them gives up and asks again.
+    until: Option<Instant>,
 }
 
 impl<L: EventLog + ?Sized> Restless<L> {
@@ -371,7 +377,12 @@ impl<L: EventLog + ?Sized> Restless<L> {
 impl<L: EventLog + ?Sized> Follower for Restless<L> {
     // Everything before the inner `next` may be cancelled without harm.
     async fn next(&mut self) -> Result<Vec<Entry>, LogError> {
-        self.dice.delay().await;
+        if self.until.is_none() {
+            self.until = self.dice.delayed();
+        }
+        if let Some(until) = self.until {
+            sleep_until(until).await;
+        }
         if self
             .dice
             .draw(&[(Kind::Broken, |faults| faults.broken)])
@@ -380,6 +391,8 @@ impl<L: EventLog + ?Sized> Follower for Restless<L> {
             return Err(refused("the follower was broken on purpose"));
         }
         self.may_be_gone().await?;
-        self.inner.next().await
+        let entries = self.inner.next().await;
+        self.until = None;
+        entries
     }
 }

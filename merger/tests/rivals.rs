@@ -86,7 +86,7 @@ async fn a_merger_that_lags_does_no_harm() {
     let mut world = World::new(2, workload.rows()).await;
     let lag = faulty::Faults {
         delayed: 1.0,
-        delay_max: Duration::from_millis(1000),
+        delay_max: Duration::from_millis(1500),
         ..faulty::Faults::NONE
     };
     let lagging = Arc::new(faulty::Faulty::new(Arc::clone(&world.log), 3, lag));

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use onair_log::EventLog;
 use onair_log::testing::{Opening, Workload, append};
 use onair_store::head::{self, SegmentRef};
 use onair_store::index::Entry;
-use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
+use onair_store::redb::RedbStore;
+use onair_store::watched::{Answer, Call, Watch, Watched};
+use onair_store::{SegmentId, ShardStore};
 use tokio::sync::Notify;
 
 use crate::support::{FEED, World};
 
-/// A store of which one call never comes back: the place where its caller is stopped.
+/// One write to the store never comes back: the place where its caller is stopped.
 #[derive(Debug)]
 struct Stops {
-    inner: Arc<dyn ShardStore>,
     /// Writes until then; reads are not counted, nothing differs after them.
     left: AtomicUsize,
     /// Whether the last one is done before it hangs.
@@ -29,84 +29,28 @@ struct Stops {
 }
 
 impl Stops {
-    async fn write<T>(&self, call: impl Future<Output = T> + Send) -> T {
-        match self.left.fetch_sub(1, Ordering::Relaxed) {
-            0 => {
-                if self.done {
-                    call.await;
-                }
-                self.reached.notify_one();
-                // So that what follows it cannot come to pass either.
-                self.left.store(0, Ordering::Relaxed);
-                pending().await
-            }
-            _ => call.await,
+    async fn count(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.reached.notify_one();
+            // So that what follows it cannot come to pass either.
+            self.left.store(0, Ordering::Relaxed);
+            pending().await
         }
     }
 }
 
 #[async_trait]
-impl ShardStore for Stops {
-    async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError> {
-        self.inner.cell(key).await
+impl Watch for Stops {
+    async fn before(&self, call: Call<'_>) {
+        if call.is_write() && !self.done {
+            self.count().await;
+        }
     }
 
-    async fn cas(
-        &self,
-        key: &CellKey,
-        expect: Option<Token>,
-        new: Option<Cell>,
-    ) -> Result<Cas, StoreError> {
-        self.write(self.inner.cas(key, expect, new)).await
-    }
-
-    async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError> {
-        self.inner.cells(like).await
-    }
-
-    async fn write_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: Vec<Bytes>,
-    ) -> Result<(), StoreError> {
-        self.write(self.inner.write_segment(feed, id, parts)).await
-    }
-
-    async fn read_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        self.inner.read_segment(feed, id, parts).await
-    }
-
-    async fn delete_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<(), StoreError> {
-        self.write(self.inner.delete_segment(feed, id, parts)).await
-    }
-
-    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
-        self.write(self.inner.write_history(feed, line)).await
-    }
-
-    async fn history(
-        &self,
-        feed: &str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<HistoryLine>, StoreError> {
-        self.inner.history(feed, from, to, limit).await
-    }
-
-    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
-        self.write(self.inner.delete_history(feed, lines)).await
+    async fn after(&self, call: Call<'_>, _: Answer<'_>) {
+        if call.is_write() && self.done {
+            self.count().await;
+        }
     }
 }
 
@@ -132,7 +76,7 @@ const STEPS: usize = 7;
 
 /// The same short life each time, in which everything happens that a merger writes: first bases, deltas, merged
 /// deltas, bases written anew, cuts heads, an epoch with Replace and Carry.
-async fn live(world: &mut World, stops: &Arc<Stops>) -> bool {
+async fn live(world: &mut World, stops: &Arc<Watched<Stops, RedbStore>>) -> bool {
     let mut workload = Workload::new(9, 30, 3000);
     let log: Arc<dyn EventLog> = Arc::clone(&world.log) as _;
     let mut merger =
@@ -162,7 +106,7 @@ async fn live(world: &mut World, stops: &Arc<Stops>) -> bool {
         };
         let stopped = tokio::select! {
             biased;
-            () = stops.reached.notified(), if !killed => true,
+            () = stops.watch.reached.notified(), if !killed => true,
             () = folded => false,
         };
         if stopped {
@@ -195,12 +139,12 @@ async fn a_merger_stopped_at_any_write_goes_on_as_if_it_had_not_been() {
             world.settings.deltas_max = 2;
             world.settings.delta_share_max = 0.25;
             println!("stopped at write {point}, done: {done}");
-            let stops = Arc::new(Stops {
-                inner: Arc::clone(&world.store) as _,
+            let stops = Stops {
                 left: AtomicUsize::new(point),
                 done,
                 reached: Notify::new(),
-            });
+            };
+            let stops = Arc::new(Watched::new(Arc::clone(&world.store), stops));
             if !live(&mut world, &stops).await {
                 break 'points;
             }

@@ -6,113 +6,51 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use onair_log::EventLog;
 use onair_log::testing::Workload;
 use onair_model::{Bucket, Version};
-use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
+use onair_store::redb::RedbStore;
+use onair_store::watched::{Call, Watch, Watched};
+use onair_store::{CellKey, ShardStore};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Running, World};
 
-/// A store that notes when its cells were read and moved.
-#[derive(Debug)]
-struct Noting {
-    inner: Arc<dyn ShardStore>,
-    calls: Mutex<Vec<(Instant, Call)>>,
-}
+/// Notes when a store's cells were read and moved.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<(Instant, Noted)>>);
+
+type Noting = Watched<Notes, RedbStore>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Call {
+enum Noted {
     Read(CellKey),
     Move(CellKey),
     /// All cells of a kind.
     List,
 }
 
-impl Noting {
-    fn on(world: &World) -> Arc<Self> {
-        Arc::new(Noting {
-            inner: Arc::clone(&world.store) as _,
-            calls: Mutex::default(),
-        })
-    }
-
-    fn note(&self, call: Call) {
-        self.calls.lock().unwrap().push((Instant::now(), call));
+impl Notes {
+    fn on(world: &World) -> Arc<Noting> {
+        Arc::new(Watched::new(Arc::clone(&world.store), Notes::default()))
     }
 
     /// What was noted since the last time.
-    fn take(&self) -> Vec<(Instant, Call)> {
-        std::mem::take(&mut self.calls.lock().unwrap())
+    fn take(&self) -> Vec<(Instant, Noted)> {
+        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
 #[async_trait]
-impl ShardStore for Noting {
-    async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError> {
-        self.note(Call::Read(key.clone()));
-        self.inner.cell(key).await
-    }
-
-    async fn cas(
-        &self,
-        key: &CellKey,
-        expect: Option<Token>,
-        new: Option<Cell>,
-    ) -> Result<Cas, StoreError> {
-        self.note(Call::Move(key.clone()));
-        self.inner.cas(key, expect, new).await
-    }
-
-    async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError> {
-        self.note(Call::List);
-        self.inner.cells(like).await
-    }
-
-    async fn write_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: Vec<Bytes>,
-    ) -> Result<(), StoreError> {
-        self.inner.write_segment(feed, id, parts).await
-    }
-
-    async fn read_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        self.inner.read_segment(feed, id, parts).await
-    }
-
-    async fn delete_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<(), StoreError> {
-        self.inner.delete_segment(feed, id, parts).await
-    }
-
-    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
-        self.inner.write_history(feed, line).await
-    }
-
-    async fn history(
-        &self,
-        feed: &str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<HistoryLine>, StoreError> {
-        self.inner.history(feed, from, to, limit).await
-    }
-
-    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
-        self.inner.delete_history(feed, lines).await
+impl Watch for Notes {
+    async fn before(&self, call: Call<'_>) {
+        let noted = match call {
+            Call::Cell(key) => Noted::Read(key.clone()),
+            Call::Cas(key, _) => Noted::Move(key.clone()),
+            Call::Cells(_) => Noted::List,
+            _ => return,
+        };
+        self.0.lock().unwrap().push((Instant::now(), noted));
     }
 }
 
@@ -167,17 +105,17 @@ fn most_within(length: Duration, moments: &[Instant]) -> usize {
 }
 
 /// When which head was moved.
-fn moves(calls: &[(Instant, Call)]) -> BTreeMap<Bucket, Vec<Instant>> {
+fn moves(calls: &[(Instant, Noted)]) -> BTreeMap<Bucket, Vec<Instant>> {
     let mut moves: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (at, call) in calls {
-        if let Call::Move(CellKey::Head(_, bucket)) = call {
+        if let Noted::Move(CellKey::Head(_, bucket)) = call {
             moves.entry(*bucket).or_default().push(*at);
         }
     }
     moves
 }
 
-fn moments(calls: &[(Instant, Call)], is_one: impl Fn(&Call) -> bool) -> Vec<Instant> {
+fn moments(calls: &[(Instant, Noted)], is_one: impl Fn(&Noted) -> bool) -> Vec<Instant> {
     let each = calls.iter().filter(|(_, call)| is_one(call));
     each.map(|(at, _)| *at).collect()
 }
@@ -192,13 +130,13 @@ async fn heads_are_spread_over_the_period_and_each_moves_once_in_it() {
     let period = Duration::from_millis(1700);
     let mut workload = Workload::new(1, 100, 16);
     let mut world = World::new(16, workload.rows()).await;
-    let store = Noting::on(&world);
+    let store = Notes::on(&world);
     let merger = start(&world, &store);
     world.until_cut(world.writer.version()).await;
     busy(&mut world, &mut workload, 2 * period).await;
-    store.take();
+    store.watch.take();
     let ages = busy(&mut world, &mut workload, 20 * period).await;
-    let calls = store.take();
+    let calls = store.watch.take();
     let by_bucket = moves(&calls);
     assert_eq!(by_bucket.len(), 16);
     for (bucket, moments) in &by_bucket {
@@ -211,11 +149,11 @@ async fn heads_are_spread_over_the_period_and_each_moves_once_in_it() {
     }
     let heads = moments(
         &calls,
-        |call| matches!(call, Call::Move(key) if is_head(key)),
+        |call| matches!(call, Noted::Move(key) if is_head(key)),
     );
     let at_once = most_within(period / 10, &heads);
     assert!(at_once <= 2, "{at_once} heads in a tenth of the period");
-    let all = moments(&calls, |call| matches!(call, Call::Move(_)));
+    let all = moments(&calls, |call| matches!(call, Noted::Move(_)));
     let a_second = most_within(SECOND, &all);
     assert!(a_second <= 10, "{a_second} moves in a second");
     // A cut is passed when all have moved after it, and the cuts head has its turn within one more period.
@@ -230,33 +168,33 @@ async fn heads_are_spread_over_the_period_and_each_moves_once_in_it() {
 async fn the_cuts_head_follows_the_heads_of_two_mergers() {
     let mut workload = Workload::new(2, 100, 16);
     let mut world = World::new(16, workload.rows()).await;
-    let (ours, theirs) = (Noting::on(&world), Noting::on(&world));
+    let (ours, theirs) = (Notes::on(&world), Notes::on(&world));
     world.settings.buckets = Some("0-7".parse().unwrap());
     let keeper = start(&world, &ours);
     world.settings.buckets = Some("8-15".parse().unwrap());
     let other = start(&world, &theirs);
     world.until_cut(world.writer.version()).await;
     busy(&mut world, &mut workload, 3 * SECOND).await;
-    ours.take();
-    theirs.take();
+    ours.watch.take();
+    theirs.watch.take();
     let ages = busy(&mut world, &mut workload, 30 * SECOND).await;
-    let (ours_calls, theirs_calls) = (ours.take(), theirs.take());
+    let (ours_calls, theirs_calls) = (ours.watch.take(), theirs.watch.take());
     // The other's heads have moved after it, were then looked at, and then the cuts head has its turn.
     let oldest = ages.into_iter().max().unwrap();
     assert!(oldest <= 4 * SECOND, "{oldest:?}");
-    let is_list = |call: &Call| *call == Call::List;
-    let is_look = |call: &Call| matches!(call, Call::Read(key) if is_head(key));
+    let is_list = |call: &Noted| *call == Noted::List;
+    let is_look = |call: &Noted| matches!(call, Noted::Read(key) if is_head(key));
     assert_eq!(moments(&ours_calls, is_list), []);
     // Each of the other's heads once a period, spread over it.
     let looks = moments(&ours_calls, is_look);
     assert!(looks.len() <= 8 * 30, "{}", looks.len());
     assert!(most_within(SECOND / 5, &looks) <= 3);
     // The other looks at the cuts head, and at nothing else.
-    let looks = moments(&theirs_calls, |call| matches!(call, Call::Read(_)));
+    let looks = moments(&theirs_calls, |call| matches!(call, Noted::Read(_)));
     assert!(looks.len() <= 31, "{}", looks.len());
     assert_eq!(moments(&theirs_calls, is_look), []);
     for calls in [&ours_calls, &theirs_calls] {
-        let moves = moments(calls, |call| matches!(call, Call::Move(_)));
+        let moves = moments(calls, |call| matches!(call, Noted::Move(_)));
         assert!(most_within(SECOND, &moves) <= 10);
     }
     // Nobody writes: full cuts say the same again and again, and nothing is read or moved for them.
@@ -264,15 +202,15 @@ async fn the_cuts_head_follows_the_heads_of_two_mergers() {
     let version = world.writer.version();
     world.writer.write(&*log, true).await;
     world.until_cut(version).await;
-    ours.take();
-    theirs.take();
+    ours.watch.take();
+    theirs.watch.take();
     for _ in 0..9 {
         world.writer.write(&*log, true).await;
         sleep(SECOND).await;
     }
-    for calls in [ours.take(), theirs.take()] {
+    for calls in [ours.watch.take(), theirs.watch.take()] {
         assert_eq!(moments(&calls, is_look), []);
-        let moves = moments(&calls, |call| matches!(call, Call::Move(_)));
+        let moves = moments(&calls, |call| matches!(call, Noted::Move(_)));
         assert!(moves.len() <= 1, "the cut's history: {calls:?}");
     }
     keeper.stop().await;
@@ -287,7 +225,7 @@ async fn the_cuts_head_advances_however_long_the_period() {
     let mut workload = Workload::new(3, 20, 16);
     let mut world = World::new(2, workload.rows()).await;
     world.settings.fold_interval = period;
-    let store = Noting::on(&world);
+    let store = Notes::on(&world);
     let merger = start(&world, &store);
     world.until_cut(world.writer.version()).await;
     let ages = busy(&mut world, &mut workload, 5 * period).await;

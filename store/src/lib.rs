@@ -22,6 +22,7 @@ pub mod schema;
 #[cfg(feature = "scylla")]
 pub mod scylla;
 pub mod status;
+pub mod watched;
 
 use std::fmt;
 use std::sync::Arc;

@@ -15,80 +15,20 @@ use onair_store::head::{self, Head};
 use onair_store::index::Entry;
 use onair_store::past::{self, Moment, Past, PastError};
 use onair_store::redb::RedbStore;
-use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
+use onair_store::watched::{Answer, Call, Watch, Watched};
+use onair_store::{CellKey, HistoryLine, ShardStore};
 use tempfile::TempDir;
 
 /// Counts the lines that are read.
-#[derive(Debug)]
-struct Counting {
-    inner: RedbStore,
-    lines: AtomicUsize,
-}
+#[derive(Debug, Default)]
+struct Lines(AtomicUsize);
 
 #[async_trait]
-impl ShardStore for Counting {
-    async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError> {
-        self.inner.cell(key).await
-    }
-
-    async fn cas(
-        &self,
-        key: &CellKey,
-        expect: Option<Token>,
-        new: Option<Cell>,
-    ) -> Result<Cas, StoreError> {
-        self.inner.cas(key, expect, new).await
-    }
-
-    async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError> {
-        self.inner.cells(like).await
-    }
-
-    async fn write_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: Vec<Bytes>,
-    ) -> Result<(), StoreError> {
-        self.inner.write_segment(feed, id, parts).await
-    }
-
-    async fn read_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        self.inner.read_segment(feed, id, parts).await
-    }
-
-    async fn delete_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<(), StoreError> {
-        self.inner.delete_segment(feed, id, parts).await
-    }
-
-    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
-        self.inner.write_history(feed, line).await
-    }
-
-    async fn history(
-        &self,
-        feed: &str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<HistoryLine>, StoreError> {
-        let lines = self.inner.history(feed, from, to, limit).await?;
-        self.lines.fetch_add(lines.len(), Ordering::Relaxed);
-        Ok(lines)
-    }
-
-    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
-        self.inner.delete_history(feed, lines).await
+impl Watch for Lines {
+    async fn after(&self, _: Call<'_>, answer: Answer<'_>) {
+        if let Answer::Lines(lines) = answer {
+            self.0.fetch_add(lines, Ordering::Relaxed);
+        }
     }
 }
 
@@ -118,11 +58,8 @@ fn cut(number: u64) -> CutRecord {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_is_found_without_reading_the_index_from_its_beginning() {
     let dir = TempDir::new().unwrap();
-    let store = Counting {
-        inner: RedbStore::open(dir.path().join("store.redb")).unwrap(),
-        lines: AtomicUsize::new(0),
-    };
-    let store = Arc::new(store);
+    let store = Arc::new(RedbStore::open(dir.path().join("store.redb")).unwrap());
+    let store = Arc::new(Watched::new(store, Lines::default()));
     let mut writes = tokio::task::JoinSet::new();
     for part in 0..16 {
         let store = Arc::clone(&store);
@@ -151,11 +88,11 @@ async fn a_cut_is_found_without_reading_the_index_from_its_beginning() {
             Moment::Time(exact.commit_time),
             Moment::Time(exact.commit_time + EVERY - 1),
         ] {
-            store.lines.store(0, Ordering::Relaxed);
+            store.watch.0.store(0, Ordering::Relaxed);
             let past = Past::open(&*store, &feed, moment).await.unwrap();
             assert_eq!(past.version(), exact.version, "{moment}");
             assert_eq!(past.stated(), Some(&exact));
-            most = most.max(store.lines.load(Ordering::Relaxed));
+            most = most.max(store.watch.0.load(Ordering::Relaxed));
         }
     }
     println!("{most} of {CUTS} lines at most");

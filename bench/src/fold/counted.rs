@@ -1,33 +1,35 @@
-//! A store that counts the compare-and-sets of heads, and knows how far each head is.
+//! How often heads are compared and set in a store, and how far each head is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use onair_model::Version;
 use onair_store::head::Head;
-use onair_store::{Cas, Cell, CellKey, HistoryLine, SegmentId, ShardStore, StoreError, Token};
+use onair_store::watched::{Answer, Call, Watch, Watched};
+use onair_store::{Cas, CellKey, ShardStore};
+
+/// A store with its heads counted.
+pub(super) type Counted = Watched<Heads, dyn ShardStore>;
 
 #[derive(Debug)]
-pub(super) struct Counted {
-    inner: Arc<dyn ShardStore>,
-    heads: AtomicU64,
+pub(super) struct Heads {
+    tried: AtomicU64,
     ds: Mutex<Vec<Version>>,
 }
 
-impl Counted {
-    pub(super) fn new(inner: Arc<dyn ShardStore>, buckets: usize) -> Self {
-        Counted {
-            inner,
-            heads: AtomicU64::new(0),
+impl Heads {
+    pub(super) fn of(store: Arc<dyn ShardStore>, buckets: usize) -> Counted {
+        let heads = Heads {
+            tried: AtomicU64::new(0),
             ds: Mutex::new(vec![Version::ZERO; buckets]),
-        }
+        };
+        Watched::new(store, heads)
     }
 
-    /// Head compare-and-sets so far, also those that were lost.
-    pub(super) fn heads(&self) -> u64 {
-        self.heads.load(Ordering::Relaxed)
+    /// Compare-and-sets so far, also those that were lost.
+    pub(super) fn tried(&self) -> u64 {
+        self.tried.load(Ordering::Relaxed)
     }
 
     /// The last data version of each head that was moved.
@@ -40,78 +42,19 @@ impl Counted {
 }
 
 #[async_trait]
-impl ShardStore for Counted {
-    async fn cell(&self, key: &CellKey) -> Result<Option<Cell>, StoreError> {
-        self.inner.cell(key).await
-    }
-
-    async fn cas(
-        &self,
-        key: &CellKey,
-        expect: Option<Token>,
-        new: Option<Cell>,
-    ) -> Result<Cas, StoreError> {
-        let moved = match (key, &new) {
-            (CellKey::Head(feed, bucket), Some(cell)) => {
-                self.heads.fetch_add(1, Ordering::Relaxed);
-                let head = Head::from_bytes(feed, &cell.value).ok();
-                head.map(|head| (bucket.index(), head.state.d))
-            }
-            _ => None,
-        };
-        let cas = self.inner.cas(key, expect, new).await?;
-        if let (Cas::Won, Some((bucket, d))) = (&cas, moved) {
-            self.ds.lock().unwrap_or_else(PoisonError::into_inner)[bucket] = d;
+impl Watch for Heads {
+    async fn before(&self, call: Call<'_>) {
+        if let Call::Cas(CellKey::Head(..), Some(_)) = call {
+            self.tried.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(cas)
     }
 
-    async fn cells(&self, like: &CellKey) -> Result<Vec<(CellKey, Cell)>, StoreError> {
-        self.inner.cells(like).await
-    }
-
-    async fn write_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: Vec<Bytes>,
-    ) -> Result<(), StoreError> {
-        self.inner.write_segment(feed, id, parts).await
-    }
-
-    async fn read_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        self.inner.read_segment(feed, id, parts).await
-    }
-
-    async fn delete_segment(
-        &self,
-        feed: &str,
-        id: SegmentId,
-        parts: u32,
-    ) -> Result<(), StoreError> {
-        self.inner.delete_segment(feed, id, parts).await
-    }
-
-    async fn write_history(&self, feed: &str, line: HistoryLine) -> Result<(), StoreError> {
-        self.inner.write_history(feed, line).await
-    }
-
-    async fn history(
-        &self,
-        feed: &str,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<HistoryLine>, StoreError> {
-        self.inner.history(feed, from, to, limit).await
-    }
-
-    async fn delete_history(&self, feed: &str, lines: &[(i64, u128)]) -> Result<(), StoreError> {
-        self.inner.delete_history(feed, lines).await
+    async fn after(&self, call: Call<'_>, answer: Answer<'_>) {
+        let Call::Cas(CellKey::Head(feed, bucket), Some(cell)) = call else {
+            return;
+        };
+        if let (Answer::Cas(Cas::Won), Ok(head)) = (answer, Head::from_bytes(feed, &cell.value)) {
+            self.ds.lock().unwrap_or_else(PoisonError::into_inner)[bucket.index()] = head.state.d;
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::BUCKETS;
-use super::counted::Counted;
+use super::counted::{Counted, Heads};
 use super::stream::{LINEAGE, Stream};
 use crate::harness::{Meter, Run};
 
@@ -111,7 +111,7 @@ impl Work {
             capacity: LOG_BYTES,
             tail: None,
         }));
-        let store = Arc::new(Counted::new(self.store().await?, BUCKETS.count()));
+        let store = Arc::new(Heads::of(self.store().await?, BUCKETS.count()));
         let mut stream = Stream::new(BUCKETS, self.live)?;
         log.open(&stream.layout).await?;
         log.append(stream.opening()).await?;
@@ -128,20 +128,20 @@ impl Work {
         if self.rate.is_some() {
             // The heads of the empty content are no part of it.
             let start = stream.ds();
-            until(|| store.ds() == start).await?;
+            until(|| store.watch.ds() == start).await?;
         }
-        let before = store.heads();
+        let before = store.watch.tried();
         let meter = Meter::start()?;
         if let Some(rate) = self.rate {
             self.pace(rate, &log, &mut stream).await?;
         }
-        let while_they_came = store.heads() - before;
+        let while_they_came = store.watch.tried() - before;
         let end = stream.ds();
-        until(|| store.ds() == end).await?;
+        until(|| store.watch.ds() == end).await?;
         // The heads that a run's end leaves are no part of a pace.
         let heads = match self.rate {
             Some(_) => while_they_came,
-            None => store.heads() - before,
+            None => store.watch.tried() - before,
         };
         let run = meter.stop(self.events, &[(HEADS, heads)])?;
         stop.cancel();
