@@ -34,7 +34,7 @@ impl Stops {
             self.reached.notify_one();
             // So that what follows it cannot come to pass either.
             self.left.store(0, Ordering::Relaxed);
-            pending().await
+            pending::<()>().await;
         }
     }
 }

@@ -18,8 +18,9 @@ use hashbrown::hash_table::Entry;
 const PATCH_SHARE: usize = 8;
 /// A patch of so many changes is no reason for a new base.
 const PATCH_MIN: usize = 64;
-/// A leaf is copied when one of its keys changes: small enough to copy in about a microsecond.
-const LEAF_MEAN_MAX: usize = 48;
+/// A change copies a leaf and the list of them: there are about as many leaves as a leaf has entries, but a leaf of so
+/// many is as good as a smaller one.
+const LEAF_MEAN_MIN: usize = 8;
 
 /// A map from key to `V` with cheap copies. `V` is a [`Row`] in merger and server, the decoded row in an SDK.
 #[derive(Debug)]
@@ -258,8 +259,8 @@ fn apply<V: Clone>(base: &mut Table<V>, patch: &Leaves<Option<Arc<V>>>) {
     }
 }
 
-/// A small map. Leaves are chosen by the high bits of the key's bucket hash; it doubles them when they grow above
-/// [`LEAF_MEAN_MAX`] entries on average.
+/// A small map. Leaves are chosen by the high bits of the key's bucket hash; it doubles them when they have more entries on
+/// average than there are leaves.
 #[derive(Debug)]
 struct Leaves<V> {
     /// A power of two; none while it is empty.
@@ -338,7 +339,8 @@ impl<V> Leaves<V> {
 
 impl<V: Clone> Leaves<V> {
     fn insert(&mut self, hash: u64, key: Key, row: V) {
-        if self.len >= self.leaves.len() * LEAF_MEAN_MAX {
+        let leaves = self.leaves.len();
+        if self.len >= leaves * leaves.max(LEAF_MEAN_MIN) {
             self.grow();
         }
         self.len += usize::from(insert(self.leaf_mut(hash), hash, key, row));

@@ -45,7 +45,7 @@ pub(crate) enum BackendError {
     },
     /// The file with a password.
     #[cfg_attr(
-        not(any(feature = "kafka", feature = "scylla")),
+        not(any(test, feature = "kafka", feature = "scylla")),
         expect(dead_code, reason = "only the engines have passwords of their own")
     )]
     #[error("{setting}: {path}: cannot be read; see that it is there and may be read")]
@@ -72,13 +72,17 @@ impl BackendError {
     }
 }
 
-/// Opens both. The log is not asked anything yet.
-pub(crate) async fn open(config: &Config, data_dir: &Path) -> Result<Backends, BackendError> {
+/// Opens both. The log is not asked anything yet. Who follows it may be given entries as late as `lag`.
+pub(crate) async fn open(
+    config: &Config,
+    data_dir: &Path,
+    lag: Duration,
+) -> Result<Backends, BackendError> {
     let store = store(config, data_dir).await?;
     let lineage = cells::lineage(&*store).await?;
     Ok(Backends {
         lineage,
-        log: log(config, data_dir)?,
+        log: log(config, data_dir, lag)?,
         store,
         is_shared: !config.scylla.nodes.is_empty(),
     })
@@ -88,10 +92,11 @@ pub(crate) async fn open(config: &Config, data_dir: &Path) -> Result<Backends, B
 pub(crate) async fn wait(
     config: &Config,
     data_dir: &Path,
+    lag: Duration,
     said: impl Fn(&str),
 ) -> Result<Backends, BackendError> {
     loop {
-        match open(config, data_dir).await {
+        match open(config, data_dir, lag).await {
             Err(error) if error.is_passing() => {
                 let error = error.to_string();
                 warn!(error, "waiting for the store");
@@ -121,9 +126,9 @@ pub(crate) async fn store(
     Ok(Arc::new(store))
 }
 
-fn log(config: &Config, data_dir: &Path) -> Result<Arc<dyn EventLog>, BackendError> {
+fn log(config: &Config, data_dir: &Path, lag: Duration) -> Result<Arc<dyn EventLog>, BackendError> {
     if config.kafka.brokers.is_some() {
-        return engines::log(config);
+        return engines::log(config, lag);
     }
     Ok(Arc::new(MemoryLog::new(MemoryConfig {
         capacity: config.log_bytes,
@@ -155,7 +160,7 @@ mod engines {
     use super::*;
 
     #[cfg(feature = "kafka")]
-    pub(super) fn log(config: &Config) -> Result<Arc<dyn EventLog>, BackendError> {
+    pub(super) fn log(config: &Config, lag: Duration) -> Result<Arc<dyn EventLog>, BackendError> {
         use onair_log::kafka::{Compression, KafkaLog, Settings};
 
         let kafka = &config.kafka;
@@ -190,6 +195,7 @@ mod engines {
             message_bytes: kafka.message_bytes,
             buffer_bytes: kafka.buffer_bytes,
             fetch_bytes: kafka.fetch_bytes,
+            fetch_wait: lag,
             request_timeout: kafka.request_timeout,
             options,
             ..Settings::default()
@@ -198,7 +204,7 @@ mod engines {
     }
 
     #[cfg(not(feature = "kafka"))]
-    pub(super) fn log(_: &Config) -> Result<Arc<dyn EventLog>, BackendError> {
+    pub(super) fn log(_: &Config, _: Duration) -> Result<Arc<dyn EventLog>, BackendError> {
         unreachable!("the configuration was checked")
     }
 

@@ -68,7 +68,7 @@ impl Default for Settings {
             lost_tail_wait: Duration::from_secs(30),
             retry_after: Duration::from_millis(500),
             drain: Duration::from_secs(1),
-            fanout_share: 0.1,
+            fanout_share: 0.05,
             delivery_cost: Duration::from_micros(10),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         }

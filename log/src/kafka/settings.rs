@@ -29,6 +29,9 @@ pub struct Settings {
     pub buffer_bytes: usize,
     /// Bytes that a follower fetches ahead.
     pub fetch_bytes: usize,
+    /// How late a follower may be given an entry, where many small fetches would cost more than they are worth. Zero: as
+    /// soon as it is there.
+    pub fetch_wait: Duration,
     /// The longest wait for an answer to a question. Appends have no limit: they wait.
     pub request_timeout: Duration,
     /// How often the topic's identity and settings are looked at again.
@@ -50,12 +53,19 @@ impl Default for Settings {
             message_bytes: 8 * 1024 * 1024,
             buffer_bytes: 64 * 1024 * 1024,
             fetch_bytes: 16 * 1024 * 1024,
+            fetch_wait: Duration::ZERO,
             request_timeout: Duration::from_secs(10),
             check_interval: Duration::from_secs(2),
             options: Vec::new(),
         }
     }
 }
+
+/// The longest fetch of an idle partition.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// So many bytes are worth a fetch before [`Settings::fetch_wait`] is over.
+const FETCH_LEAST: usize = 1024 * 1024;
 
 /// How batches are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +192,11 @@ impl Settings {
     pub(super) fn consumer(&self) -> ClientConfig {
         let mut config = self.client();
         let fetch = self.fetch_bytes.max(self.batch_bytes());
+        let (least, longest) = match self.fetch_wait {
+            // A fetch is answered by the next entry; without one it is made again now and then.
+            Duration::ZERO => (1, IDLE),
+            wait => (FETCH_LEAST.min(fetch), wait),
+        };
         config
             // Assigning asks for a name; nothing is ever committed under it.
             .set("group.id", group(&self.prefix))
@@ -192,9 +207,8 @@ impl Settings {
             // check, and was seen to abort the process there.
             .set("check.crcs", "false")
             .set("isolation.level", "read_uncommitted")
-            // An idle partition's fetch is answered by its next entry; the wait is the longest only.
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "500")
+            .set("fetch.min.bytes", least.to_string())
+            .set("fetch.wait.max.ms", longest.as_millis().to_string())
             // By default a follower that is behind pauses for a second whenever its queue is full.
             .set("fetch.queue.backoff.ms", "1")
             .set("fetch.error.backoff.ms", "20")
@@ -222,6 +236,22 @@ pub(super) fn group(prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_follower_that_may_be_late_fetches_more_at_once() {
+        let told = |fetch_wait| {
+            let consumer = Settings {
+                fetch_wait,
+                ..Settings::default()
+            }
+            .consumer();
+            ["fetch.min.bytes", "fetch.wait.max.ms"]
+                .map(|name| consumer.get(name).map(String::from))
+        };
+        let some = |least: &str, longest: &str| [least, longest].map(|text| Some(text.to_owned()));
+        assert_eq!(told(Duration::ZERO), some("1", "500"));
+        assert_eq!(told(Duration::from_millis(250)), some("1048576", "250"));
+    }
 
     #[test]
     fn what_decides_about_loss_is_not_an_option() {

@@ -44,6 +44,14 @@ enum Role {
 }
 
 impl Role {
+    /// How late it may be given what the log has. A merger moves each head about once a second.
+    const fn lag(self) -> Duration {
+        match self {
+            Role::Merger => Duration::from_millis(250),
+            Role::Cdc | Role::Server => Duration::ZERO,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Role::Cdc => "cdc",
@@ -272,7 +280,7 @@ impl Process<'_> {
         let config = self.config;
         let said = |what: &str| self.probes.waiting(what);
         let data_dir = config.data_dir.clone().unwrap_or_default();
-        let backends = backends::wait(config, &data_dir, said)
+        let backends = backends::wait(config, &data_dir, self.role.lag(), said)
             .await
             .map_err(unusable)?;
         let reader = match self.role {

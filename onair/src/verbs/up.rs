@@ -177,7 +177,9 @@ async fn begin(
         return Err(refusal);
     }
     source::warn_of(&findings);
-    let backends = backends::open(config, data_dir).await.map_err(unusable)?;
+    let backends = backends::open(config, data_dir, Duration::ZERO)
+        .await
+        .map_err(unusable)?;
     let mut reader = config.reader.clone();
     if !backends.is_shared {
         // One process has the store's file to itself: a lease in it is of a process that is no more.
