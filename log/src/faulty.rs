@@ -210,6 +210,11 @@ impl Dice {
         }
     }
 
+    /// Whether calls are delayed now and then.
+    fn delays(&self) -> bool {
+        lock(&self.faults).delayed > 0.0
+    }
+
     /// Until when a call is delayed that is made now.
     fn delayed(&self) -> Option<Instant> {
         self.draw(&[(Kind::Delayed, |faults| faults.delayed)])?;
@@ -377,7 +382,7 @@ impl<L: EventLog + ?Sized> Restless<L> {
 impl<L: EventLog + ?Sized> Follower for Restless<L> {
     // Everything before the inner `next` may be cancelled without harm.
     async fn next(&mut self) -> Result<Vec<Entry>, LogError> {
-        if self.until.is_none() {
+        if self.until.is_none() || !self.dice.delays() {
             self.until = self.dice.delayed();
         }
         if let Some(until) = self.until {

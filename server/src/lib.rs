@@ -102,6 +102,8 @@ pub struct FeedReport {
     pub ready: bool,
     /// Subscribers.
     pub clients: usize,
+    /// Frames encoded so far: once for all subscribers, and once more for one that lags.
+    pub encodings: u64,
     /// Why newer versions are held back; empty when they are not.
     pub held: String,
 }
@@ -315,6 +317,7 @@ impl Handle {
                     age: served.state.age(),
                     ready: *served.state.ready().borrow(),
                     clients: served.ring.clients(),
+                    encodings: served.ring.encodings(),
                     held: inner.trouble.unwrap_or(inner.held),
                 }
             })

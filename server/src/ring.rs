@@ -4,7 +4,7 @@
 //! conflated frame; one that the ring has left behind gets the snapshot. Nobody is waited for.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(crate) struct Ring {
     /// How many buckets the feed has.
     buckets: usize,
     clients: AtomicUsize,
+    /// Frames encoded so far.
+    encodings: AtomicU64,
     /// The server goes down.
     draining: AtomicBool,
 }
@@ -112,6 +114,7 @@ impl Ring {
             bytes_max,
             buckets,
             clients: AtomicUsize::new(0),
+            encodings: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
     }
@@ -133,6 +136,16 @@ impl Ring {
 
     pub(crate) fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Frames encoded so far: once for all subscribers, and once more for one that lags.
+    pub(crate) fn encodings(&self) -> u64 {
+        self.encodings.load(Ordering::Relaxed)
+    }
+
+    fn encode(&self, frame: &Frame, seal: &Seal, executed: &GtidSet) -> BytesMut {
+        self.encodings.fetch_add(1, Ordering::Relaxed);
+        wire::frame(frame, seal, executed)
     }
 
     /// Counts a subscriber; `None` when there are too many.
@@ -193,7 +206,7 @@ impl Ring {
                 Some(before) => snapshot.seal.executed.minus(&before.seal.executed),
                 None => GtidSet::clone(&snapshot.seal.executed),
             };
-            let mut wire = wire::frame(&frame, &snapshot.seal, &executed);
+            let mut wire = self.encode(&frame, &snapshot.seal, &executed);
             if let Some(age) = age {
                 // The seal before it has told what came to the set.
                 wire::progress(&mut wire, &snapshot.seal, &GtidSet::mysql(), "", age);
@@ -323,7 +336,7 @@ impl Ring {
                         seal.source_time = newest.seal.source_time;
                         seal.proven = newest.seal.proven;
                     }
-                    let wire = wire::frame(&frame, &seal, &executed).freeze();
+                    let wire = self.encode(&frame, &seal, &executed).freeze();
                     Next::Items(vec![wire], end)
                 }
                 _ => Next::Items(

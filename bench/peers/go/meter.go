@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,18 +14,20 @@ type measured struct {
 	SystemSeconds   float64           `json:"system_seconds"`
 	WallSeconds     float64           `json:"wall_seconds"`
 	MemoryPeakBytes int64             `json:"memory_peak_bytes"`
+	AllocatedBytes  uint64            `json:"allocated_bytes"`
 	Counts          map[string]uint64 `json:"counts"`
 }
 
 // meter runs from startMeter to stop.
 type meter struct {
-	before unix.Rusage
-	begun  time.Time
+	before    unix.Rusage
+	allocated uint64
+	begun     time.Time
 }
 
 func startMeter() (meter, error) {
 	before, err := usage()
-	return meter{before: before, begun: time.Now()}, err
+	return meter{before: before, allocated: allocated(), begun: time.Now()}, err
 }
 
 func (m meter) stop(units uint64, counts map[string]uint64) (measured, error) {
@@ -37,6 +40,7 @@ func (m meter) stop(units uint64, counts map[string]uint64) (measured, error) {
 		WallSeconds:   wall.Seconds(),
 		// Linux says kibibytes.
 		MemoryPeakBytes: after.Maxrss << 10,
+		AllocatedBytes:  allocated() - m.allocated,
 		Counts:          counts,
 	}, err
 }
@@ -45,6 +49,13 @@ func (m meter) stop(units uint64, counts map[string]uint64) (measured, error) {
 func usage() (usage unix.Rusage, err error) {
 	err = unix.Getrusage(unix.RUSAGE_SELF, &usage)
 	return usage, err
+}
+
+// allocated is all that was ever allocated, also what was collected.
+func allocated() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.TotalAlloc
 }
 
 func seconds(value unix.Timeval) float64 {

@@ -144,7 +144,7 @@ impl Drain {
         let source = source(&self.url)?;
         let feed = feed(&source).await?;
         let identity = source.identity().await?;
-        let mut sequence = sequence(&feed)?;
+        let mut sequence = sequence(&feed, 0)?;
 
         let meter = Meter::start()?;
         let from: GtidSet = self.from.parse()?;
@@ -180,14 +180,15 @@ impl Drain {
     }
 }
 
+/// Of what a reader took.
 #[derive(Default)]
-struct Counts {
-    transactions: u64,
-    changes: u64,
+pub(crate) struct Counts {
+    pub(crate) transactions: u64,
+    pub(crate) changes: u64,
 }
 
 impl Counts {
-    fn take(&mut self, step: Step, sequence: &mut Sequence) -> Result<()> {
+    pub(crate) fn take(&mut self, step: Step, sequence: &mut Sequence) -> Result<()> {
         match step {
             Step::Transaction(transaction) => {
                 self.transactions += 1;
@@ -219,24 +220,26 @@ fn source(url: &str) -> Result<MysqlSource> {
     ))?)?)
 }
 
-async fn feed(source: &MysqlSource) -> Result<Arc<Feed>> {
+/// The feed of the benches' table.
+pub(crate) async fn feed(source: &dyn Source) -> Result<Arc<Feed>> {
     let config = table::feed();
     let found = source.table(&config.table).await?;
     let (feed, _) = bind(&config, &found, &FieldNumbers::default())?;
     Ok(Arc::new(feed))
 }
 
-fn sequence(feed: &Feed) -> Result<Sequence> {
+/// A reader's state at the start of the first epoch, with so many rows in each bucket, of which no digest is known.
+pub(crate) fn sequence(feed: &Feed, count: u64) -> Result<Sequence> {
     let start = Epoch::NONE.next().context("epochs begin")?.start();
-    let nothing = BucketMark {
+    let held = BucketMark {
         d: start,
         sum: Sum {
             digest: Digest::EMPTY,
-            count: 0,
+            count,
         },
     };
     let mark = FeedMark {
-        buckets: vec![nothing; feed.config.buckets.count()],
+        buckets: vec![held; feed.config.buckets.count()],
         gtid: None,
         proven: None,
     };

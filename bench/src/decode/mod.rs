@@ -17,6 +17,7 @@ use serde_json::json;
 
 pub use self::backlog::Shape;
 use self::backlog::{Backlog, KEYS};
+pub(crate) use self::drain::{Counts, feed, sequence};
 pub use self::drain::{Drain, Drainer};
 use self::foreign::Foreign;
 use crate::harness::child::Job;

@@ -10,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Publish, clock, descriptors};
+use super::{Publish, Published, clock, descriptors};
 use crate::harness::child::say;
 
 /// Marks the listener among the connections.
@@ -53,7 +53,11 @@ impl Bare {
                         socket.write_all(&update)?;
                     }
                 }
-                publish.say_done(subscribers, version)?;
+                publish.say_done(Published {
+                    subscribers,
+                    version: Some(version),
+                    encodings: None,
+                })?;
             }
             std::process::exit(0)
         })

@@ -9,6 +9,7 @@ mod clock;
 mod deliver;
 mod descriptors;
 mod http2;
+mod many;
 mod memory;
 mod messages;
 mod onair;
@@ -30,6 +31,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{Receiver, channel};
 
 pub use self::deliver::FanoutArgs;
+pub(crate) use self::many::case as many;
 pub use self::memory::MemoryArgs;
 pub use self::slow::SlowArgs;
 pub use self::storm::StormArgs;
@@ -107,6 +109,8 @@ struct Published {
     subscribers: usize,
     /// Of the last update, where that is not their count.
     version: Option<u64>,
+    /// How often it has encoded a frame by now, where it counts that.
+    encodings: Option<u64>,
 }
 
 /// What is told on standard input, until there is no more.
@@ -148,11 +152,8 @@ impl Publish {
         (0..self.count).map(move |k| begun + Duration::from_secs_f64(k as f64 / hz))
     }
 
-    fn say_done(&self, subscribers: usize, version: u64) -> Result<()> {
-        let count = self.count;
-        say(&json!({
-            "published": { "count": count, "subscribers": subscribers, "version": version },
-        }))
+    fn say_done(&self, published: Published) -> Result<()> {
+        say(&json!({ "published": published }))
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::rows::room;
-use super::{clock, descriptors};
+use super::{Published, clock, descriptors};
 use crate::harness::child::say;
 
 pub(super) const FEED: &str = "rooms";
@@ -94,8 +94,13 @@ impl OnAir {
                         tokio::time::sleep(due.saturating_sub(clock::now()?)).await;
                         feed.update(publish.rows).await?;
                     }
-                    let clients = handle.feeds().first().map_or(0, |feed| feed.clients);
-                    publish.say_done(clients, feed.sequence.version().get())?;
+                    let served = handle.feeds();
+                    let served = served.first().context("it serves a feed")?;
+                    publish.say_done(Published {
+                        subscribers: served.clients,
+                        version: Some(feed.sequence.version().get()),
+                        encodings: Some(served.encodings),
+                    })?;
                 }
                 _ = tick.tick() => feed.attest().await?,
             }

@@ -193,6 +193,7 @@ pub(super) struct Stage {
     subscribers: Served,
     /// Updates so far.
     published: u64,
+    encodings: Option<u64>,
 }
 
 impl Stage {
@@ -217,6 +218,7 @@ impl Stage {
             server,
             subscribers,
             published: 0,
+            encodings: None,
         })
     }
 
@@ -248,6 +250,7 @@ impl Stage {
         let rows = self.scene.update_rows;
         let published: Published = Publish { count, hz, rows }.ask(&mut self.server)?;
         self.published += count;
+        self.encodings = published.encodings;
         let (there, all) = (published.subscribers, self.scene.subscribers);
         ensure!(
             there == all,
@@ -266,6 +269,11 @@ impl Stage {
             came.deliveries
         );
         Ok(came)
+    }
+
+    /// How often the server had encoded a frame when it had published last, where it counts that.
+    pub(super) fn encodings(&self) -> Option<u64> {
+        self.encodings
     }
 
     pub(super) fn end(self) -> Result<()> {

@@ -17,7 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::rows::room;
-use super::{clock, descriptors};
+use super::{Published, clock, descriptors};
 use crate::harness::child::say;
 
 mod generated {
@@ -70,10 +70,11 @@ async fn serving() -> Result<()> {
             tokio::time::sleep(due.saturating_sub(clock::now()?)).await;
             service.publish(publish.rows);
         }
-        publish.say_done(
-            service.updates.receiver_count(),
-            service.version.load(Ordering::Relaxed),
-        )?;
+        publish.say_done(Published {
+            subscribers: service.updates.receiver_count(),
+            version: Some(service.version.load(Ordering::Relaxed)),
+            encodings: None,
+        })?;
     }
     Ok(())
 }

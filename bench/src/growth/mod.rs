@@ -1,12 +1,15 @@
-//! `onair bench growth`: what a commit costs where many rows are live, beside the same where few are.
+//! `onair bench growth`: what a commit costs where many rows are live, or many subscribe, beside the same where few do.
 
 mod assembly;
+mod reading;
 
 use anyhow::Result;
 use serde_json::json;
 use tempfile::TempDir;
 
 pub use self::assembly::Assembling;
+pub use self::reading::Reading;
+use crate::fanout;
 use crate::fold::{self, Folder, Into};
 use crate::harness::child::Job;
 use crate::harness::{Bound, Case, Figure, Measuring, Of, Program, Report, Role, Target};
@@ -21,6 +24,9 @@ pub struct GrowthArgs {
     /// Live rows, ascending: the first are the measure for the others
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 2_000_000], value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     rows: Vec<u64>,
+    /// Subscribers, ascending
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 10_000], value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    subscribers: Vec<u32>,
     #[command(flatten)]
     pub(crate) measuring: Measuring,
 }
@@ -28,6 +34,7 @@ pub struct GrowthArgs {
 /// Who takes the commits.
 #[derive(Clone, Copy)]
 enum Stage {
+    Reader,
     Merger,
     Server,
     Sdk,
@@ -40,13 +47,15 @@ const FLAT: f64 = 2.0;
 pub fn run(args: &GrowthArgs) -> Result<()> {
     let measuring = &args.measuring;
     let sizes = measuring.size(&args.rows[..], &[1_000, 10_000]);
-    let stages = [Stage::Merger, Stage::Server, Stage::Sdk];
+    let subscribers: Vec<usize> = args.subscribers.iter().map(|n| *n as usize).collect();
+    let subscribers = measuring.size(&subscribers[..], &[1, 20]);
+    let stages = [Stage::Reader, Stage::Merger, Stage::Server, Stage::Sdk];
     let mut report = Report::begin(
         "growth",
         measuring,
-        stages.len(),
+        stages.len() + 1,
         json!({ "onair": env!("CARGO_PKG_VERSION") }),
-        json!({ "rows": sizes }),
+        json!({ "rows": sizes, "subscribers": subscribers }),
     )?;
     let dir = TempDir::new()?;
     Report::say("making the rows");
@@ -56,6 +65,7 @@ pub fn run(args: &GrowthArgs) -> Result<()> {
         let job = |at: usize| stage.job(measuring, sizes[at], &data[at], dir.path());
         report.measure(case(stage, measuring, sizes, job))?;
     }
+    report.measure(fanout::many(measuring, subscribers)?)?;
     report.end()?;
     Ok(())
 }
@@ -101,6 +111,7 @@ fn case<'a>(
 impl Stage {
     fn in_words(self) -> &'static str {
         match self {
+            Stage::Reader => "the reader: a transaction's events, a record and a cut",
             Stage::Merger => "the merger: 1,000 commits of one row a second into redb",
             Stage::Server => "the server's assembly: a record, a cut, a frame",
             Stage::Sdk => "the SDK: a frame that takes one row off and puts one on",
@@ -109,6 +120,10 @@ impl Stage {
 
     fn job(self, measuring: &Measuring, rows: u64, data: &Data, dir: &std::path::Path) -> Job {
         match self {
+            Stage::Reader => Job::Read(Reading {
+                rows,
+                commits: measuring.size(50_000, 1_000),
+            }),
             Stage::Merger => Job::Fold(fold::Work {
                 folder: Folder::Ours,
                 into: Into::Redb(dir.to_owned()),

@@ -34,6 +34,7 @@ const LOG_LINES: usize = 40;
 #[serde(rename_all = "snake_case")]
 pub enum Job {
     Drain(decode::Drain),
+    Read(growth::Reading),
     Assemble(growth::Assembling),
     Fold(fold::Work),
     Scan(scan::Pass),
@@ -106,6 +107,7 @@ impl Job {
     pub fn run_here(&self) -> Result<()> {
         let run = match self {
             Job::Drain(drain) => drain.run(),
+            Job::Read(reading) => reading.run(),
             Job::Assemble(assembling) => assembling.run(),
             Job::Fold(work) => work.run(),
             Job::Scan(pass) => pass.run(),

@@ -12,6 +12,7 @@ use procfs::WithCurrentSystemInfo as _;
 use procfs::process::{ClearRefs, Process};
 use serde::{Deserialize, Serialize};
 
+use super::allocations::allocated_bytes;
 use super::latencies::Latencies;
 
 /// One run of a program under test: what it did, and what that cost its process.
@@ -30,6 +31,9 @@ pub struct Run {
     /// Held at the end beyond what was held at the beginning, where that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Allocated meanwhile, where that was counted, also what was given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_bytes: Option<u64>,
     /// What it counted, to be compared with what must be there.
     pub counts: BTreeMap<String, u64>,
     /// What was waited for, and how long.
@@ -75,11 +79,13 @@ impl Run {
 pub struct Meter {
     begun: Instant,
     before: Usage,
+    allocated_before: Option<u64>,
 }
 
 impl Meter {
     pub fn start() -> Result<Self> {
         Ok(Meter {
+            allocated_before: allocated_bytes(),
             before: getrusage(UsageWho::RUSAGE_SELF)?,
             begun: Instant::now(),
         })
@@ -88,7 +94,9 @@ impl Meter {
     pub fn stop(self, units: u64, counts: &[(&str, u64)]) -> Result<Run> {
         let wall = self.begun.elapsed();
         let after = getrusage(UsageWho::RUSAGE_SELF)?;
+        let allocated = allocated_bytes().zip(self.allocated_before);
         Ok(Run {
+            allocated_bytes: allocated.map(|(after, before)| after - before),
             units,
             user_seconds: (time(after.user_time()) - time(self.before.user_time())).as_secs_f64(),
             system_seconds: (time(after.system_time()) - time(self.before.system_time()))

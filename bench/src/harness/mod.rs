@@ -4,6 +4,7 @@
 //! In: [`Case`]s, whose programs give a [`Run`] each time. Out: tables on the terminal and `result.json`. Wrong: a
 //! program that fails, or that does not count what must be there, ends the bench.
 
+pub mod allocations;
 pub mod child;
 pub mod figures;
 pub mod latencies;

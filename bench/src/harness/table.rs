@@ -10,13 +10,14 @@ pub(super) fn table(outcome: &Outcome) -> String {
     let unit = &outcome.unit;
     let mut text = format!("\n{}\n", outcome.name);
     text.push_str(&format!(
-        "  {:<34}{:>18}{:>9}{:>9}{:>20}{:>16}{:>14}  beside ours\n",
+        "  {:<34}{:>18}{:>9}{:>9}{:>20}{:>16}{:>12}{:>14}  beside ours\n",
         "",
         format!("CPU us/{unit}"),
         "user",
         "system",
         format!("{unit}s/CPU-s"),
         format!("{unit}s/s"),
+        "allocated",
         "memory",
     ));
     for program in &outcome.programs {
@@ -46,6 +47,7 @@ fn line(text: &mut String, program: &Measured, outcome: &Outcome) {
         (Measure::Bytes, Some(held)) => format!("{} each", bytes(held)),
         _ => bytes(of(|run| run.memory_peak_bytes as f64 * run.units as f64)),
     };
+    let allocated = program.per_unit(|run| run.allocated_bytes.map(|bytes| bytes as f64));
     let beside = match (program.role, program.over_ours) {
         (Role::Ours, _) | (_, None) => String::new(),
         (_, Some(ratio)) if !differs(ratio, outcome.noise.unwrap_or(0.0)) => {
@@ -56,13 +58,14 @@ fn line(text: &mut String, program: &Measured, outcome: &Outcome) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "  {:<34}{:>18.3}{:>9.3}{:>9.3}{:>20}{:>16}{:>14}  {beside}",
+        "  {:<34}{:>18.3}{:>9.3}{:>9.3}{:>20}{:>16}{:>12}{:>14}  {beside}",
         program.name,
         of(Run::cpu_seconds) * 1e6,
         of(|run| run.user_seconds) * 1e6,
         of(|run| run.system_seconds) * 1e6,
         thousands(1.0 / of(Run::cpu_seconds)),
         thousands(1.0 / of(|run| run.wall_seconds)),
+        allocated.map_or("-".to_owned(), bytes),
         memory,
     );
 }
