@@ -53,11 +53,12 @@ impl Bare {
                         socket.write_all(&update)?;
                     }
                 }
-                publish.say_done(Published {
+                Published {
                     subscribers,
                     version: Some(version),
                     encodings: None,
-                })?;
+                }
+                .say()?;
             }
             std::process::exit(0)
         })

@@ -151,9 +151,11 @@ impl Publish {
         let hz = self.hz;
         (0..self.count).map(move |k| begun + Duration::from_secs_f64(k as f64 / hz))
     }
+}
 
-    fn say_done(&self, published: Published) -> Result<()> {
-        say(&json!({ "published": published }))
+impl Published {
+    fn say(self) -> Result<()> {
+        say(&json!({ "published": self }))
     }
 }
 

@@ -96,11 +96,11 @@ impl OnAir {
                     }
                     let served = handle.feeds();
                     let served = served.first().context("it serves a feed")?;
-                    publish.say_done(Published {
+                    Published {
                         subscribers: served.clients,
                         version: Some(feed.sequence.version().get()),
                         encodings: Some(served.encodings),
-                    })?;
+                    }.say()?;
                 }
                 _ = tick.tick() => feed.attest().await?,
             }

@@ -70,11 +70,12 @@ async fn serving() -> Result<()> {
             tokio::time::sleep(due.saturating_sub(clock::now()?)).await;
             service.publish(publish.rows);
         }
-        publish.say_done(Published {
+        Published {
             subscribers: service.updates.receiver_count(),
             version: Some(service.version.load(Ordering::Relaxed)),
             encodings: None,
-        })?;
+        }
+        .say()?;
     }
     Ok(())
 }
