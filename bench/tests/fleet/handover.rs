@@ -91,23 +91,32 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
     fleet.role(&holder)?.begin()?;
     fleet.ready()?;
 
-    // Mergers come and go; so do servers, and the client that knows both stays.
+    // Mergers come and go.
     for name in ["merger-1", "merger-2"] {
         fleet.role(name)?.kill9()?;
         resumed(&fleet, &both).await?;
         fleet.role(name)?.begin()?;
         fleet.ready()?;
     }
-    fleet.role("server-2")?.stop()?;
+
+    // So do servers: the one that the client of both is at stops in peace, then the one that it went on to is killed.
+    let before = both.status();
+    let left_by = serving(&fleet, &both)?;
+    fleet.role(&left_by)?.stop()?;
     resumed(&fleet, &both).await?;
-    fleet.role("server-2")?.start()?;
-    fleet.role("server-1")?.kill9()?;
+    fleet.role(&left_by)?.start()?;
+    let killed = serving(&fleet, &both)?;
+    ensure!(killed != left_by, "the client stayed at {left_by}");
+    fleet.role(&killed)?.kill9()?;
     resumed(&fleet, &both).await?;
-    fleet.role("server-1")?.start()?;
+    fleet.role(&killed)?.start()?;
 
     // Where the other server leads on from what a client holds, no snapshot is sent.
     let status = both.status();
-    ensure!(status.reconnects >= 2 && status.wholes == 1, "{status:?}");
+    ensure!(
+        status.reconnects >= before.reconnects + 2 && status.wholes == 1,
+        "{status:?}"
+    );
 
     let sent = workload.stop()?;
     let set = fleet.executed()?;
@@ -148,6 +157,18 @@ fn reader(fleet: &Fleet) -> Result<String> {
         .find(|role| role["role"] == "reader" && role["state"] == "following");
     let process = following.and_then(|role| role["process"].as_str());
     Ok(process.context("nobody reads")?.to_owned())
+}
+
+/// The server that this client is at.
+fn serving(fleet: &Fleet, observer: &Observer) -> Result<String> {
+    let status = observer.status();
+    let endpoint = status.endpoint.as_deref();
+    let at = fleet.roles.iter().find(|role| {
+        role.name().starts_with("server")
+            && endpoint.is_some_and(|endpoint| endpoint.ends_with(role.address()))
+    });
+    let at = at.with_context(|| format!("at no server: {status:?}"))?;
+    Ok(at.name().to_owned())
 }
 
 /// Waits until a transaction that is committed now is seen; how long that took.
