@@ -21,7 +21,7 @@ use crate::harness::{Run, Watch, meter};
 /// Until a start that says nothing is given up.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Until a process that should end is given up.
-const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +250,7 @@ impl OnAir {
         match told.recv_timeout(START_LIMIT) {
             Ok(()) => Ok(true),
             Err(RecvTimeoutError::Disconnected) if failpoint.is_some() => {
-                self.wait_end()?;
+                self.wait_abort()?;
                 Ok(false)
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -370,6 +370,15 @@ impl OnAir {
         }
     }
 
+    /// Waits until a failpoint ends it, and expects that nothing else does.
+    pub fn wait_abort(&mut self) -> Result<()> {
+        let status = self.wait_end()?;
+        if !process::was_aborted(status) {
+            bail!("no failpoint ended it ({status}):\n{}", self.log_tail());
+        }
+        Ok(())
+    }
+
     /// The reader's checkpoint, if there is one: a restart in its epoch needs no scan.
     pub fn checkpoint(&self) -> Result<Option<Version>> {
         self.told("checkpoint ")
@@ -390,10 +399,14 @@ impl OnAir {
     /// The version that `status` names behind these words.
     fn told(&self, words: &str) -> Result<Option<Version>> {
         let output = self.read(&["status"])?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
         let text = String::from_utf8_lossy(&output.stdout);
-        let (_, after) = text
-            .split_once(words)
-            .with_context(|| format!("status does not say {words:?}: {text}"))?;
+        // A role in trouble says that instead.
+        let Some((_, after)) = text.split_once(words) else {
+            return Ok(None);
+        };
         let end = after.find(|c: char| !c.is_ascii_digit() && c != '-');
         Ok(after[..end.unwrap_or(after.len())].parse().ok())
     }

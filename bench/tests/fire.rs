@@ -57,7 +57,10 @@ async fn under_fire(order: CommitOrder, seed: u64) -> Result<()> {
                 demo.statement("UPDATE live.room SET online = 0 WHERE id = 0");
                 barriers += 1;
             }
-            3 => demo.disconnect(),
+            3 => {
+                system.checkpointed().await?;
+                demo.disconnect();
+            }
             _ => {}
         }
         let proofs = system.status().proofs + SCANS_A_ROUND;

@@ -72,7 +72,7 @@ async fn kills(mut world: World) -> Result<()> {
                 }
                 world
                     .onair
-                    .wait_end()
+                    .wait_abort()
                     .with_context(|| format!("failpoint {point}, hit {hits}"))?;
             }
             *done.entry(point).or_default() += 1;

@@ -34,14 +34,7 @@ async fn crashes(seed: u64) -> Result<()> {
     for crash in 1..=CRASHES {
         // What is lost was shown, and a checkpoint stands behind it.
         let epoch = system.status().epochs;
-        let before = system.status().version;
-        system
-            .until("a checkpoint in the epoch", |status| {
-                status
-                    .checkpoint
-                    .is_some_and(|at| before.is_some_and(|before| at.epoch() == before.epoch()))
-            })
-            .await?;
+        system.checkpointed().await?;
         demo.pause();
         system.equal(&demo).await?;
         let lost = demo.lose_tail(LOST_MIN + crash * (LOST_MAX - LOST_MIN) / CRASHES);

@@ -176,6 +176,17 @@ impl System {
         Ok(())
     }
 
+    /// Waits until a checkpoint stands in the present epoch: a reconnect before that opens the next one.
+    pub(crate) async fn checkpointed(&mut self) -> Result<()> {
+        let shown = self.status().version;
+        self.until("a checkpoint in the epoch", |status| {
+            status
+                .checkpoint
+                .is_some_and(|at| shown.is_some_and(|shown| at.epoch() == shown.epoch()))
+        })
+        .await
+    }
+
     /// Waits until the client has seen all that the demo has written, and compares its set with the demo's table.
     pub(crate) async fn equal(&self, demo: &DemoServer) -> Result<()> {
         let (written, rooms) = demo.content();

@@ -200,8 +200,9 @@ async fn large_events_come_whole(server: &Server) -> Result<()> {
     for size in SIZES {
         let seen = read_until(&mut *events, |event| event.body.len() > 1 << 20).await?;
         let large = seen.last().context("large")?;
-        let xs = large.body.iter().filter(|byte| **byte == b'x').count();
-        assert_eq!(xs, size - 64);
+        // Other bytes of the event may happen to be the same.
+        let runs = large.body.split(|byte| *byte != b'x');
+        assert_eq!(runs.map(<[u8]>::len).max(), Some(size - 64));
     }
     Ok(())
 }

@@ -178,8 +178,9 @@ fn steps_add_up_to_what_dump_and_get_say() {
         "--json",
         "--demo-rows",
         "3000",
+        // Not so many that a version is often shown together with the next one.
         "--demo-rate",
-        "100",
+        "20",
         "--demo-seed",
         "7",
     ]);

@@ -12,17 +12,20 @@ use crate::process::{Up, command};
 /// Nothing here takes longer on the slowest machine.
 const LONG: Duration = Duration::from_secs(60);
 
-const UP: [&str; 9] = [
-    "up",
-    "--json",
-    "--listen",
-    "127.0.0.1:0",
-    "--demo-rows",
-    "2000",
-    "--demo-rate",
-    "500",
-    "--log-level",
-];
+fn up<'a>(level: &'a str, rate: &'a str) -> [&'a str; 10] {
+    [
+        "up",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--demo-rows",
+        "2000",
+        "--demo-rate",
+        rate,
+        "--log-level",
+        level,
+    ]
+}
 
 fn feed(up: &Up) -> Value {
     up.lines(&["status", "--json"]).remove(0)["feeds"][0].clone()
@@ -46,7 +49,7 @@ fn goes_on(up: &Up, versions: u64) {
 
 #[test]
 fn logs_that_nobody_reads_hold_nothing_up_and_are_counted() {
-    let mut words = command(&[&UP[..], &["trace"]].concat());
+    let mut words = command(&up("trace", "500"));
     words.stderr(Stdio::piped());
     let mut up = Up::of(words);
     // A pipe takes 64 KiB: far less than this brings.
@@ -72,7 +75,7 @@ fn a_full_disk_under_the_log_holds_nothing_up() {
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let mut words = command(&[&UP[..], &["trace"]].concat());
+    let mut words = command(&up("trace", "500"));
     words.stderr(full);
     let up = Up::of(words);
     goes_on(&up, 1_000);
@@ -95,7 +98,10 @@ fn without_file_descriptors_it_waits_at_rest_and_says_so() {
     words
         .arg("-c")
         .arg(format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\""));
-    words.arg(binary).args(UP).arg("info");
+    // So slow that the demo's own work does not hide what is worked for nothing.
+    words
+        .arg(binary)
+        .args(up("info", "20"));
     words.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut up = Up::of(words);
     let stderr = up.stderr();
@@ -139,7 +145,7 @@ fn without_file_descriptors_it_waits_at_rest_and_says_so() {
 /// It runs for five of each hundred milliseconds.
 #[test]
 fn with_hardly_any_processor_time_it_goes_on() {
-    let up = Up::of(command(&[&UP[..], &["info"]].concat()));
+    let up = Up::of(command(&up("info", "500")));
     let began = feed(&up);
     let signal = |name: &str| {
         let sent = Command::new("kill")

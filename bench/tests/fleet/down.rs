@@ -27,6 +27,7 @@ fn what_is_down_alone_is_told_and_comes_back_alone() {
 
 async fn down_alone(mut fleet: Fleet) -> Result<()> {
     fleet.start()?;
+    fleet.checkpointed()?;
     let observer = Observer::connect_to(&fleet.addresses()).await?;
     change(&fleet, &observer).await?;
 
@@ -101,6 +102,7 @@ fn sighup_takes_the_level_and_names_what_needs_a_restart() {
 
 async fn sighup(mut fleet: Fleet) -> Result<()> {
     fleet.start()?;
+    fleet.checkpointed()?;
     let text = fs::read_to_string(&fleet.config)?;
     // Levels stand on the command line in tests, which goes over the file: this process has none.
     let reader = fleet.role("cdc-1")?;

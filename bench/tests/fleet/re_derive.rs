@@ -51,6 +51,7 @@ fn a_log_of_another_identity_stops_the_reader_until_re_derive() {
 
 async fn another_log(mut fleet: Fleet) -> Result<()> {
     fleet.start()?;
+    fleet.checkpointed()?;
     let observer = Observer::connect_to(&fleet.addresses()).await?;
     equal(&fleet, &observer).await?;
     for role in &mut fleet.roles {

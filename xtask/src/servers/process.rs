@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -129,6 +129,12 @@ pub enum Signal {
     Stop,
     Continue,
     Hangup,
+}
+
+/// Whether a process ended itself by `abort`.
+pub fn was_aborted(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal() == Some(rustix::process::Signal::ABORT.as_raw())
 }
 
 /// Sends `signal` to a child that has not been waited for, so that its id is still its own.
