@@ -535,6 +535,9 @@ pub enum ConfigVerb {
     Check {
         /// The file; without one, the environment alone
         file: Option<PathBuf>,
+        /// JSON
+        #[arg(long)]
+        json: bool,
     },
     /// The effective values and where each came from, secrets as ***
     #[command(

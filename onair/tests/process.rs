@@ -91,10 +91,15 @@ impl Up {
     }
 
     /// SIGTERM; the rest of its output, and how long it took.
-    pub(crate) fn stop(mut self) -> (String, Duration) {
+    pub(crate) fn stop(self) -> (String, Duration) {
+        self.end("-TERM")
+    }
+
+    /// Ends it by a signal, in peace; the rest of its output, and how long it took.
+    fn end(mut self, signal: &str) -> (String, Duration) {
         let began = Instant::now();
         let killed = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(killed.success());
@@ -366,6 +371,35 @@ fn a_data_directory_is_emptied_when_asked() {
     assert_eq!(version(&[]), "1");
     assert_eq!(version(&["--reset", "--yes"]), "1", "a new lineage begins");
     assert!(stay.exists(), "only what OnAir put there goes");
+}
+
+#[test]
+fn an_end_before_it_is_ready_is_told() {
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mysql://onair@{}", silent.local_addr().unwrap());
+    let of_table = [
+        "--mysql",
+        &url,
+        "--table",
+        "live.room",
+        "--live-when",
+        "TRUE",
+        "--columns",
+        "uid",
+    ];
+    let words = [&["up", "--listen", "127.0.0.1:0"][..], &of_table].concat();
+
+    let ended = onair(&[&words[..], &["--json", "--for", "1s"]].concat());
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let end: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((&end["event"], &end["reason"]), (&"end".into(), &"time".into()));
+    assert_eq!(end["feeds"], Value::Array(Vec::new()));
+
+    // Its first line is the banner's.
+    let up = Up::of(command(&words));
+    let (rest, _) = up.end("-INT");
+    assert!(rest.contains("it was never ready"), "{rest}");
 }
 
 #[test]

@@ -99,9 +99,7 @@ fn without_file_descriptors_it_waits_at_rest_and_says_so() {
         .arg("-c")
         .arg(format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\""));
     // So slow that the demo's own work does not hide what is worked for nothing.
-    words
-        .arg(binary)
-        .args(up("info", "20"));
+    words.arg(binary).args(up("info", "20"));
     words.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut up = Up::of(words);
     let stderr = up.stderr();

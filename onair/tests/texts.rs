@@ -16,6 +16,10 @@ fn every_error_text() {
         "password.toml",
         "[source]\nurl = \"mysql://onair@127.0.0.1:1\"\npassword_file = \"/nonexistent/password\"\n[[feed]]\ntable = \"live.room\"\nlive_when = \"TRUE\"\ncolumns = [\"uid\"]\n",
     );
+    let no_condition = file(
+        "condition.toml",
+        "[source]\nurl = \"mysql://onair@127.0.0.1:1\"\n[[feed]]\ntable = \"live.room\"\nlive_when = \"a = = NOW(\"\ncolumns = [\"uid\"]\n",
+    );
     let other_table = file(
         "table.toml",
         "[[feed]]\ntable = \"live.seat\"\nlive_when = \"TRUE\"\ncolumns = [\"uid\"]\n",
@@ -66,6 +70,20 @@ fn every_error_text() {
         "--columns",
         "uid",
     ];
+    // It takes connections, and says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let quiet = format!("mysql://onair@{}", listener.local_addr().unwrap());
+    let silent = [
+        "up",
+        "--mysql",
+        &quiet,
+        "--listen",
+        "127.0.0.1:0",
+        "--for",
+        "1s",
+        "--log-level",
+        "off",
+    ];
     let cases = [
         run(&["wach"]),
         run(&["watch"]),
@@ -107,6 +125,9 @@ fn every_error_text() {
         ]
         .concat()),
         run(&["config", "check", &bad]),
+        run(&["config", "check", &no_condition]),
+        run(&["config", "check", &absent_password]),
+        run(&[&silent[..], &feed[..]].concat()),
         run(&["up", "--listen", "127.0.0.1:0", "--admin-listen", &address]),
         run(&["cdc", "--config", &other_table]),
         run(&["merger", "--config", &other_table, "--buckets", "7-0"]),
@@ -194,6 +215,7 @@ fn every_error_text() {
     let stored = version_after(&text, "in the store yet, which is at ", ';');
     let text = text
         .replace(&dir.path().display().to_string(), "DIR")
+        .replace(&quiet, "mysql://onair@QUIET")
         .replace(&here, "http://HERE")
         .replace(&address, "HERE")
         .replace(&format!("which is at {stored};"), "which is at STORED;")
@@ -233,7 +255,7 @@ const FAILURES: [(&str, usize); 21] = [
     ("verbs/resume.rs", 3),
     ("verbs/role.rs", 3),
     ("verbs/store.rs", 1),
-    ("verbs/up.rs", 9),
+    ("verbs/up.rs", 10),
     ("verbs/watch.rs", 3),
 ];
 

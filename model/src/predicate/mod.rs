@@ -66,6 +66,11 @@ pub struct Predicate {
 }
 
 impl Predicate {
+    /// Whether `sql` is one condition, as far as that can be said without the table.
+    pub fn check(sql: &str) -> Result<(), PredicateError> {
+        parse::check(sql)
+    }
+
     /// Parses and checks `sql` against the table's columns (all of them, in table order).
     pub fn parse(sql: &str, columns: &[Column]) -> Result<Predicate, PredicateError> {
         let mut condition = parse::parse(sql, columns)?;

@@ -39,10 +39,24 @@ const BARE_FUNCTIONS: [&str; 12] = [
 /// Columns in the result are table ordinals.
 pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, PredicateError> {
     let source = Source::read(text)?;
+    let tree = grammar(&source)?;
+    let checker = Checker {
+        source: &source,
+        columns,
+    };
+    checker.condition(&tree)
+}
+
+/// What can be said of a text without its table.
+pub(super) fn check(text: &str) -> Result<(), PredicateError> {
+    grammar(&Source::read(text)?).map(drop)
+}
+
+fn grammar(source: &Source<'_>) -> Result<Expr, PredicateError> {
     let mut parser = Parser::new(&MySqlDialect {})
         .with_recursion_limit(MAX_RECURSION)
         .with_tokens_with_locations(source.tokens());
-    let tree = parser.parse_expr().map_err(|err| syntax(&source, err))?;
+    let tree = parser.parse_expr().map_err(|err| syntax(source, err))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(PredicateError::Syntax {
@@ -50,11 +64,7 @@ pub(super) fn parse(text: &str, columns: &[Column]) -> Result<Condition, Predica
             detail: "the condition ends before it".to_owned(),
         });
     }
-    let checker = Checker {
-        source: &source,
-        columns,
-    };
-    checker.condition(&tree)
+    Ok(tree)
 }
 
 fn syntax(source: &Source<'_>, err: ParserError) -> PredicateError {

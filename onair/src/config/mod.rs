@@ -18,6 +18,7 @@ use std::sync::Arc;
 use onair_cdc::demo::DemoSettings;
 use onair_cdc::feed::{FeedConfig, TableName};
 use onair_model::Buckets;
+use onair_model::predicate::Predicate;
 
 pub use self::engines::{KafkaConfig, Login, ScyllaConfig, TlsFiles};
 use self::file::FeedTable;
@@ -242,6 +243,31 @@ pub fn environment() -> Vec<(String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with("ONAIR_"))
         .collect()
+}
+
+impl Loaded {
+    /// Whether the files that it names can be read here.
+    pub fn check_files(&self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        for setting in SETTINGS.iter().filter(|setting| setting.kind == Kind::File) {
+            let path = (setting.get)(&self.config);
+            if path.is_empty() {
+                continue;
+            }
+            if let Err(error) = std::fs::File::open(&path) {
+                let origin = self.origins.get(setting.name).cloned();
+                errors.push(ConfigError {
+                    origin: origin.unwrap_or(Origin::Default),
+                    text: format!("{}: {path}: cannot be read: {error}", setting.name),
+                });
+            }
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(errors))
+        }
+    }
 }
 
 /// Puts a configuration together and checks it.
@@ -572,10 +598,14 @@ impl Loading {
                 }
             },
         };
-        if live_when
+        if let Some((text, at)) = live_when
             .as_ref()
-            .is_none_or(|(text, _)| text.trim().is_empty())
+            .filter(|(text, _)| !text.trim().is_empty())
         {
+            if let Err(error) = Predicate::check(text) {
+                self.wrong(at.clone(), format!("{}: {error}", of("live_when")));
+            }
+        } else {
             self.wrong(live_at, format!("{} is missing: write when a row is live, like live_when = \"live_status = 1\"; every row: live_when = \"TRUE\"", of("live_when")));
         }
         match &columns {

@@ -110,7 +110,7 @@ fn properties(at: &mut Value) -> &mut Map<String, Value> {
 
 fn of_kind(kind: Kind) -> Value {
     match kind {
-        Kind::Text => json!({"type": "string"}),
+        Kind::Text | Kind::File => json!({"type": "string"}),
         Kind::List => json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
         Kind::Choice(words) => json!({"enum": words}),
         Kind::Number => json!({"type": "integer", "minimum": 0}),

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum Kind {
     /// Any text.
     Text,
+    /// The path of a file that must be there.
+    File,
     /// Several texts: a list in the file, with commas between them elsewhere.
     List,
     /// One of these.
@@ -32,6 +34,7 @@ impl Kind {
     pub fn describe(self) -> String {
         match self {
             Kind::Text => "text".to_owned(),
+            Kind::File => "a file's path".to_owned(),
             Kind::List => "list of text".to_owned(),
             Kind::Choice(words) => words.join(", "),
             Kind::Number => "number".to_owned(),
@@ -118,6 +121,13 @@ pub(super) mod optional_path {
             .map(|path| path.display().to_string())
             .unwrap_or_default()
     }
+}
+
+/// A file's path that may be absent.
+pub(super) mod optional_file {
+    use super::*;
+    pub(crate) const KIND: Kind = Kind::File;
+    pub(crate) use super::optional_path::{parse, show};
 }
 
 /// A number that may be zero.

@@ -65,6 +65,8 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         .filter_map(|(setting, flag, value)| Some((setting, flag, value?)))
         .collect();
     let loaded = source::configure(source_args, flags)?;
+    let files = loaded.check_files();
+    files.map_err(|errors| source::misconfigured(&errors))?;
     let line = status_line(json, out);
     logging::start(
         &loaded.config.logging,
@@ -109,7 +111,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         // A source that refuses at once is told without a banner above it.
         let early = tokio::select! {
             biased;
-            _ = signals.next() => return Ok(()),
+            _ = signals.next() => return face.never_ready("signal", out),
             done = &mut starting => Some(done),
             () = tokio::time::sleep(BANNER) => None,
         };
@@ -120,8 +122,11 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
             Some(done) => done,
             None => tokio::select! {
                 biased;
-                _ = signals.next() => return Ok(()),
-                () = until(deadline) => return Ok(()),
+                _ = signals.next() => return face.never_ready("signal", out),
+                () = until(deadline) => {
+                    face.never_ready("time", out)?;
+                    return Err(too_short());
+                }
                 done = &mut starting => done,
             },
         }
@@ -139,6 +144,13 @@ pub(super) async fn until(deadline: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+fn too_short() -> Failure {
+    Failure::new(
+        Exit::Failed,
+        "the time of --for was over before anything was ready: give it more, and see in the log what it waited for",
+    )
 }
 
 fn source_name(config: &Config) -> String {
@@ -414,6 +426,21 @@ struct Face {
 }
 
 impl Face {
+    /// Says that it ended while it was starting.
+    fn never_ready(&self, reason: &'static str, out: &mut Output) -> Result<(), Failure> {
+        let uptime = self.began.elapsed();
+        if self.json {
+            json::line(
+                out,
+                &EndForm::new(reason, uptime.as_millis() as u64, Vec::new()),
+            )?;
+        } else {
+            out.line(&format!("ended after {}: it was never ready", ago(uptime)))?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
     /// Runs until something ends it, then stops. In this order: a role's end, a signal, the time, readiness, the line.
     async fn watch(
         &self,
