@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use onair_xtask::servers::{Server, process};
@@ -16,6 +16,10 @@ use rand::{RngExt as _, SeedableRng as _};
 const KEYS: u64 = 3_000;
 /// Above all keys: a swap's third place.
 const ASIDE: u64 = 1 << 40;
+
+/// At the end of each round all sessions are quiet together.
+const ROUND: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_millis(2_500);
 
 /// Makes the tables and some rows. The types show signs, NULL and text beyond ASCII.
 pub fn create(server: &Server) -> Result<()> {
@@ -66,6 +70,7 @@ impl Workload {
             sent: Arc::default(),
             sessions: Vec::new(),
         };
+        let began = Instant::now();
         for number in 0..sessions {
             let mut command = server.bound_client();
             // A deadlock or a duplicate key is part of the game: the session goes on.
@@ -81,8 +86,9 @@ impl Workload {
                 rng: StdRng::seed_from_u64(seed.wrapping_add(number)),
             };
             let (is_over, sent) = (Arc::clone(&workload.is_over), Arc::clone(&workload.sent));
-            let writer =
-                thread::spawn(move || session.run(&mut statements, spacing, &is_over, &sent));
+            let writer = thread::spawn(move || {
+                session.run(&mut statements, spacing, began, &is_over, &sent)
+            });
             workload.sessions.push((writer, client));
         }
         Ok(workload)
@@ -122,19 +128,19 @@ impl Session {
         &mut self,
         statements: &mut ChildStdin,
         spacing: Duration,
+        began: Instant,
         is_over: &AtomicBool,
         sent: &AtomicU64,
     ) -> io::Result<()> {
         while !is_over.load(Ordering::Relaxed) {
             statements.write_all(self.transaction().as_bytes())?;
             sent.fetch_add(1, Ordering::Relaxed);
-            // The pace of the workload, with a gap now and then in which nothing is committed for a while.
-            let idle = self.rng.random_range(0..400) == 0;
             let factor = self.rng.random_range(0.2..1.8);
-            thread::sleep(match idle {
-                true => Duration::from_millis(1_200),
-                false => spacing.mul_f64(factor),
-            });
+            thread::sleep(spacing.mul_f64(factor));
+            let left = ROUND.as_millis() - began.elapsed().as_millis() % ROUND.as_millis();
+            if left <= QUIET.as_millis() {
+                thread::sleep(Duration::from_millis(left as u64));
+            }
         }
         Ok(())
     }

@@ -393,7 +393,10 @@ fn an_end_before_it_is_ready_is_told() {
     let ended = onair(&[&words[..], &["--json", "--for", "1s"]].concat());
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let end: Value = serde_json::from_slice(&ended.stdout).unwrap();
-    assert_eq!((&end["event"], &end["reason"]), (&"end".into(), &"time".into()));
+    assert_eq!(
+        (&end["event"], &end["reason"]),
+        (&"end".into(), &"time".into())
+    );
     assert_eq!(end["feeds"], Value::Array(Vec::new()));
 
     // Its first line is the banner's.
