@@ -14,7 +14,7 @@ use std::io::BufRead;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 
-pub use check::{Report, check, difference};
+pub use check::{Report, Wrong, check, compare, difference};
 pub use row::{Shape, hash};
 
 use binlog::{Effect, Transaction};
