@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::BufReader;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use onair_bench::observer::{Observer, Seen, content};
-use onair_bench::oracle::{Report, Shape, State, Truth, check, difference};
-use onair_bench::proxy::{Carry, Proxy, Way};
+use onair_bench::oracle::{Report, Shape, State, Truth, compare, difference};
+use onair_bench::proxy::{Carry, Counts, Proxy, Way, WayCounts};
 use onair_bench::seed::seed;
 use onair_bench::workload::Workload;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::heads::Heads;
+use super::heads::{self, Heads};
 use super::{BUCKETS, Fleet, PATIENCE, Size, run};
 
 /// Two of each, so that one can always be missing.
@@ -28,8 +29,14 @@ const SIZE: Size = Size {
 const CLIENTS: usize = 8;
 
 /// How long it goes on, in CI and with `--long`.
-const SHORT: Duration = Duration::from_secs(90);
+const SHORT: Duration = Duration::from_secs(120);
 const LONG: Duration = Duration::from_secs(600);
+
+/// How long a way is disturbed, in ms.
+const BRIEF: Range<u64> = 100..3_000;
+/// The same of a way to a server: for longer than servers are silent (1 s), so that it meets a client; also for longer
+/// than a client bears that (5 s).
+const SILENCE: Range<u64> = 1_100..8_000;
 
 /// What is done to somebody, or to a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +59,7 @@ enum Fault {
     Reset,
 }
 
-/// To whom: a role, an engine, or the way to an engine.
+/// To whom: a role, an engine, the way to an engine, or the way of clients to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Whom {
     Reader,
@@ -64,6 +71,7 @@ enum Whom {
     WayToMysql,
     WayToKafka,
     WayToCassandra,
+    WayToServer,
 }
 
 const PROCESSES: [Whom; 6] = [
@@ -74,7 +82,12 @@ const PROCESSES: [Whom; 6] = [
     Whom::Kafka,
     Whom::Cassandra,
 ];
-const WAYS: [Whom; 3] = [Whom::WayToMysql, Whom::WayToKafka, Whom::WayToCassandra];
+const WAYS: [Whom; 4] = [
+    Whom::WayToMysql,
+    Whom::WayToKafka,
+    Whom::WayToCassandra,
+    Whom::WayToServer,
+];
 
 /// Every kind; each comes about as often.
 fn faults() -> Vec<(Fault, Whom)> {
@@ -107,7 +120,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
     let is_long = std::env::var_os("ONAIR_TEST_LONG").is_some();
     let length = if is_long { LONG } else { SHORT };
     fleet.start()?;
-    let addresses: Vec<String> = fleet.addresses().into_iter().map(String::from).collect();
+    let addresses: Vec<String> = fleet.ways.servers.iter().map(Proxy::address).collect();
     let heads = Heads::watch(fleet.engines.cassandra.address(), "onair").await?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
@@ -117,7 +130,8 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
     let mut injected: BTreeMap<(Fault, Whom), usize> = BTreeMap::new();
     let mut workload = start(&fleet, rng.random())?;
     let began = Instant::now();
-    let mut reconnects = 0;
+    // Clients that came anew, and connections that clients made again.
+    let (mut comers, mut reconnects) = (0, 0);
     let mut order: Vec<(Fault, Whom)> = Vec::new();
     while began.elapsed() < length || injected.len() < faults().len() {
         if order.is_empty() {
@@ -129,7 +143,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
             "{:>6.1} s  {fault:?} {whom:?}",
             began.elapsed().as_secs_f32()
         );
-        inflict(&mut fleet, fault, whom, &mut rng).await?;
+        inflict(&mut fleet, &clients, fault, whom, &mut rng).await?;
         *injected.entry((fault, whom)).or_default() += 1;
         if (fault, whom) == (Fault::Kill, Whom::Mysql) {
             // The sessions ended with their server; what they had sent is in its binlog or is not.
@@ -138,13 +152,14 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         // One client leaves and another comes.
         if rng.random_bool(0.5) {
             let leaver = clients.swap_remove(rng.random_range(0..clients.len()));
+            reconnects += leaver.status().reconnects;
             lives.push(leaver.finish().await?);
             clients.push(
                 connect(&addresses, &mut rng)
                     .await
                     .with_context(|| fleet.logs())?,
             );
-            reconnects += 1;
+            comers += 1;
         }
         pause(&mut rng, 0..1_000).await;
     }
@@ -160,6 +175,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
             .with_context(|| fleet.logs())?;
         let held = content(&client.feed.snapshot());
         ensure!(held == table, "{}", difference(&table, &held));
+        reconnects += client.status().reconnects;
         lives.push(client.finish().await?);
     }
     let report = judge(&fleet, &lives)?;
@@ -168,21 +184,27 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         println!("  {fault:?} {whom:?}: {count}");
     }
     println!(
-        "{} faults in {:?}, {reconnects} reconnects, {} versions compared ({} as deltas) at {} clients, {compared} heads, epochs {:?}, {sent} transactions; \
-         losses 0, ghosts 0, torn 0, backward 0",
+        "{} faults in {:?}, {comers} clients came anew, {reconnects} reconnects, {} versions compared ({} as deltas) at {} clients, {compared} heads (sampled each {:?}), epochs {:?}, {sent} transactions; \
+         {}",
         injected.values().sum::<usize>(),
         began.elapsed(),
         report.versions,
         report.deltas,
         lives.len(),
+        heads::LOOK,
         report.epochs,
+        report.wrong,
     );
-    for (whom, way) in
-        WAYS.iter()
-            .zip([&fleet.ways.mysql, &fleet.ways.kafka, &fleet.ways.cassandra])
-    {
+    let to_engines = [&fleet.ways.mysql, &fleet.ways.kafka, &fleet.ways.cassandra];
+    let to_servers = fleet
+        .ways
+        .servers
+        .iter()
+        .map(|way| (&Whom::WayToServer, way));
+    for (whom, way) in WAYS.iter().zip(to_engines).chain(to_servers) {
         println!("  {whom:?}: {:?}", way.counts());
     }
+    met(&fleet.ways.servers)?;
     for role in &mut fleet.roles {
         role.stop()?;
     }
@@ -195,25 +217,20 @@ pub(super) fn judge(fleet: &Fleet, lives: &[Vec<Seen>]) -> Result<Report> {
     let mut whole = Report::default();
     let mut contents: HashMap<_, State> = HashMap::new();
     for seen in lives {
-        let report = check(&truth, seen).with_context(|| fleet.logs())?;
-        whole.versions += report.versions;
-        whole.deltas += report.deltas;
-        whole.contents += report.contents;
-        whole.epochs.extend(report.epochs);
+        whole.add(compare(&truth, seen)?);
         for now in seen {
             let held = *contents.entry(now.version).or_insert(now.state);
-            ensure!(
-                held == now.state,
-                "version {} has two contents",
-                now.version
-            );
+            if held != now.state {
+                whole.wrong.two_contents(now.version);
+            }
         }
     }
+    whole.wrong.refuse().with_context(|| fleet.logs())?;
     ensure!(whole.versions > 0, "nobody saw anything");
     Ok(whole)
 }
 
-fn truth(fleet: &Fleet) -> Result<Truth> {
+pub(super) fn truth(fleet: &Fleet) -> Result<Truth> {
     let binlog = File::open(fleet.binlog()?)?;
     Truth::read(BufReader::new(binlog), &Shape::room())
 }
@@ -230,7 +247,13 @@ async fn connect(addresses: &[String], rng: &mut StdRng) -> Result<Observer> {
 }
 
 /// Does it, and mends it.
-async fn inflict(fleet: &mut Fleet, fault: Fault, whom: Whom, rng: &mut StdRng) -> Result<()> {
+async fn inflict(
+    fleet: &mut Fleet,
+    clients: &[Observer],
+    fault: Fault,
+    whom: Whom,
+    rng: &mut StdRng,
+) -> Result<()> {
     let role = |name: &str, rng: &mut StdRng| format!("{name}-{}", rng.random_range(1..=2));
     match whom {
         Whom::Reader => harm(fleet, &role("cdc", rng), fault, rng).await,
@@ -284,13 +307,48 @@ async fn inflict(fleet: &mut Fleet, fault: Fault, whom: Whom, rng: &mut StdRng) 
                 _ => bail!("{fault:?} is for a way"),
             }
         }
-        Whom::WayToMysql => disturb(&fleet.ways.mysql, fault, rng).await,
-        Whom::WayToKafka => disturb(&fleet.ways.kafka, fault, rng).await,
-        Whom::WayToCassandra => disturb(&fleet.ways.cassandra, fault, rng).await,
+        Whom::WayToMysql => disturb(&fleet.ways.mysql, fault, BRIEF, rng).await,
+        Whom::WayToKafka => disturb(&fleet.ways.kafka, fault, BRIEF, rng).await,
+        Whom::WayToCassandra => disturb(&fleet.ways.cassandra, fault, BRIEF, rng).await,
+        Whom::WayToServer => {
+            let way = taken(&fleet.ways.servers, clients, rng)?;
+            disturb(way, fault, SILENCE, rng).await
+        }
     }
 }
 
-async fn disturb(way: &Proxy, fault: Fault, rng: &mut StdRng) -> Result<()> {
+/// The way that one of the clients takes.
+fn taken<'a>(servers: &'a [Proxy], clients: &[Observer], rng: &mut StdRng) -> Result<&'a Proxy> {
+    let status = clients.choose(rng).context("no client")?.status();
+    let is_at = |way: &&Proxy| {
+        let endpoint = status.endpoint.as_deref();
+        endpoint.is_some_and(|endpoint| endpoint.ends_with(&way.address()))
+    };
+    // A client may be on its way from one to another.
+    let taken = servers.iter().find(is_at).or_else(|| servers.choose(rng));
+    taken.context("no server")
+}
+
+/// Whether clients have met everything that is done to a way.
+fn met(servers: &[Proxy]) -> Result<()> {
+    let counts: Vec<Counts> = servers.iter().map(Proxy::counts).collect();
+    let carried = |count: fn(&WayCounts) -> u64| -> u64 {
+        let both = counts.iter().flat_map(|counts| [&counts.up, &counts.down]);
+        both.map(count).sum()
+    };
+    let met = [
+        carried(|way| way.vanished),
+        carried(|way| way.stalled),
+        carried(|way| way.delayed),
+        carried(|way| way.slices),
+        counts.iter().map(|counts| counts.reset).sum(),
+    ];
+    ensure!(!met.contains(&0), "clients did not meet all: {counts:?}");
+    Ok(())
+}
+
+/// Does it for a while.
+async fn disturb(way: &Proxy, fault: Fault, long: Range<u64>, rng: &mut StdRng) -> Result<()> {
     const TORN: NonZeroUsize = NonZeroUsize::new(7).expect("7 is not zero");
     match fault {
         Fault::Cut => way.set_both(Carry::Vanish),
@@ -312,7 +370,7 @@ async fn disturb(way: &Proxy, fault: Fault, rng: &mut StdRng) -> Result<()> {
         Fault::Kill | Fault::Freeze => bail!("{fault:?} is for a process"),
     }
     if fault != Fault::Reset {
-        pause(rng, 100..3_000).await;
+        pause(rng, long).await;
     }
     way.set_both(Carry::Pass);
     if matches!(fault, Fault::Cut | Fault::OneWay | Fault::Reset) {
@@ -343,6 +401,6 @@ async fn harm(fleet: &mut Fleet, name: &str, fault: Fault, rng: &mut StdRng) -> 
 }
 
 /// Not a wait for something: the moment of the next fault.
-async fn pause(rng: &mut StdRng, millis: std::ops::Range<u64>) {
+async fn pause(rng: &mut StdRng, millis: Range<u64>) {
     tokio::time::sleep(Duration::from_millis(rng.random_range(millis))).await;
 }

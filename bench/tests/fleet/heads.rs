@@ -1,9 +1,9 @@
 //! Every head that the store was seen to hold, compared with the server's own account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use onair_bench::oracle::{State, Truth};
@@ -13,8 +13,10 @@ use onair_store::scylla::{ScyllaStore, Settings};
 use onair_store::{CellKey, ShardStore as _};
 use tokio::task::JoinSet;
 
+use super::PATIENCE;
+
 /// Between two looks; heads move about once a second.
-const LOOK: Duration = Duration::from_millis(200);
+pub(super) const LOOK: Duration = Duration::from_millis(200);
 
 /// What a head said at a version: its last transaction, and the bucket's state.
 type Said = (Option<String>, State);
@@ -57,6 +59,34 @@ impl Heads {
             }
         });
         Ok(Heads { seen, _task: task })
+    }
+
+    /// Waits until every bucket's head was seen past a version.
+    pub(super) async fn past(&self, version: Version, buckets: NonZeroU16) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let behind = self.behind(version, buckets);
+            if behind.is_empty() {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "after {PATIENCE:?} the heads of {behind:?} are not past {version}"
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The buckets whose heads were not seen past a version.
+    fn behind(&self, version: Version, buckets: NonZeroU16) -> BTreeSet<Bucket> {
+        let mut behind: BTreeSet<Bucket> = Buckets::new(buckets).all().collect();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (bucket, d, _) in &*seen {
+            if *d > version {
+                behind.remove(bucket);
+            }
+        }
+        behind
     }
 
     /// Compares what was seen; tells how many heads that were.

@@ -38,11 +38,13 @@ pub(crate) struct Engines {
     pub(crate) cassandra: Cassandra,
 }
 
-/// The ways that all roles take to them.
+/// The ways that all roles take to them, and those that clients may take to the servers.
 pub(crate) struct Ways {
     pub(crate) mysql: Proxy,
     pub(crate) kafka: Proxy,
     pub(crate) cassandra: Proxy,
+    /// As [`Fleet::addresses`].
+    pub(crate) servers: Vec<Proxy>,
 }
 
 /// Engines, and roles that are not started yet.
@@ -105,10 +107,11 @@ impl Engines {
 impl Fleet {
     async fn new(size: Size) -> Result<Self> {
         let seed = seed("ways");
-        let ways = Ways {
+        let mut ways = Ways {
             mysql: Proxy::start(seed).await?,
             kafka: Proxy::start(seed + 1).await?,
             cassandra: Proxy::start(seed + 2).await?,
+            servers: Vec::new(),
         };
         let engines = Engines::start(ways.kafka.port())?;
         let mysql = &engines.mysql;
@@ -134,6 +137,11 @@ impl Fleet {
                 let name = format!("{role}-{number}");
                 roles.push(OnAir::role(role, &name, &config, dir.path(), &[])?);
             }
+        }
+        let servers = roles.iter().filter(is_server);
+        for (number, server) in (3..).zip(servers) {
+            let way = Proxy::to(server.address(), seed + number).await?;
+            ways.servers.push(way);
         }
         let fleet = Fleet {
             engines,
@@ -246,10 +254,7 @@ impl Fleet {
 
     /// Where each server listens.
     pub(crate) fn addresses(&self) -> Vec<&str> {
-        let servers = self
-            .roles
-            .iter()
-            .filter(|role| role.name().starts_with("server"));
+        let servers = self.roles.iter().filter(is_server);
         servers.map(OnAir::address).collect()
     }
 
@@ -288,6 +293,10 @@ impl Fleet {
         self.engines.mysql.write_binlog_text(&path)?;
         Ok(path)
     }
+}
+
+fn is_server(role: &&OnAir) -> bool {
+    role.name().starts_with("server")
 }
 
 /// Runs a verb to its end; its output.
