@@ -1,5 +1,7 @@
 //! Roles of their own: what one hands to another, and what it does without it.
 
+use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +11,9 @@ use onair_bench::proxy::{Carry, Way};
 use onair_bench::seed::seed;
 use onair_bench::workload::Workload;
 
-use super::{Fleet, PATIENCE, Size, run};
+use super::chaos::{judge, truth};
+use super::heads::Heads;
+use super::{BUCKETS, Fleet, LOOK, PATIENCE, Size, run};
 
 /// Two of each.
 const TWO: Size = Size {
@@ -23,6 +27,9 @@ const CHECKPOINTS: Duration = Duration::from_secs(1);
 
 /// How soon a standby must have taken over (the default patience is 6 s).
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+/// For how long a merger sleeps: its group gives it up after 6 s.
+const SLEEP: Duration = Duration::from_secs(10);
 
 #[test]
 fn roles_hand_over_without_a_gap() {
@@ -41,6 +48,7 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
         Observer::connect(second).await?,
     );
     let both = Observer::connect_to(&[first, second]).await?;
+    let heads = Heads::watch(fleet.engines.cassandra.address(), "onair").await?;
     let workload = Workload::start(&fleet.engines.mysql, seed, 3, Duration::from_millis(20))?;
 
     fleet.checkpointed()?;
@@ -99,6 +107,9 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
         fleet.ready()?;
     }
 
+    // One that sleeps through its session and wakes up beside its successor.
+    outlast(&mut fleet, &both, &heads).await?;
+
     // So do servers: the one that the client of both is at stops in peace, then the one that it went on to is killed.
     let before = both.status();
     let left_by = serving(&fleet, &both)?;
@@ -132,10 +143,11 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
         ensure!(held == table, "{}", difference(&table, &held));
         lives.push(observer.finish().await?);
     }
-    let report = super::chaos::judge(&fleet, &lives)?;
+    let report = judge(&fleet, &lives)?;
+    let compared = heads.judge(&truth(&fleet)?, BUCKETS)?;
     println!(
-        "{} versions compared at three clients, epochs {:?}, {sent} transactions",
-        report.versions, report.epochs
+        "{} versions compared at three clients, {compared} heads (sampled), epochs {:?}, {sent} transactions; {}",
+        report.versions, report.epochs, report.wrong
     );
     ensure!(
         report.epochs.len() == 1,
@@ -146,6 +158,68 @@ async fn hand_over(mut fleet: Fleet) -> Result<()> {
         role.stop()?;
     }
     Ok(())
+}
+
+/// Freezes a merger until the other has moved all heads, also the frozen one's, and for longer than its session; then
+/// both move on. What they made of the heads is judged at the end.
+async fn outlast(fleet: &mut Fleet, observer: &Observer, heads: &Heads) -> Result<()> {
+    const SLEEPER: &str = "merger-1";
+    let buckets = divided(fleet, SLEEPER)?;
+    fleet.role(SLEEPER)?.sigstop()?;
+    let slept = Instant::now();
+    // Committed after it fell asleep: what is past this, the other has moved.
+    resumed(fleet, observer).await?;
+    heads
+        .past(observer.feed.snapshot().version(), BUCKETS)
+        .await
+        .with_context(|| fleet.logs())?;
+    let moved = slept.elapsed();
+    // Not a wait for something: it sleeps on.
+    tokio::time::sleep(SLEEP.saturating_sub(moved)).await;
+    fleet.role(SLEEPER)?.sigcont()?;
+    println!(
+        "merger frozen for {:?}: the heads of its {buckets} buckets moved on after {moved:?}",
+        slept.elapsed()
+    );
+    fleet.ready()?;
+    resumed(fleet, observer).await?;
+    heads
+        .past(observer.feed.snapshot().version(), BUCKETS)
+        .await
+        .with_context(|| fleet.logs())?;
+    // None where it hears of the new division before it tries.
+    let log = fleet.role(SLEEPER)?.log();
+    let lost = log.matches("was moved by another merger").count();
+    println!("  of its moves {lost} were lost");
+    Ok(())
+}
+
+/// Waits until the mergers say that all buckets are divided among them; how many this one has.
+fn divided(fleet: &Fleet, merger: &str) -> Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let told = fleet.told()?;
+        let roles = told["roles"].as_array().context("no roles")?;
+        let shares = roles.iter().filter(|role| role["role"] == "merger");
+        let shares: BTreeMap<&str, usize> = shares.filter_map(share).collect();
+        let has_each = shares.len() == TWO.mergers && shares.values().all(|share| *share > 0);
+        if has_each && shares.values().sum::<usize>() == usize::from(BUCKETS.get()) {
+            return Ok(shares[merger]);
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "the buckets are not divided after {PATIENCE:?}: {told}\n{}",
+            fleet.logs()
+        );
+        thread::sleep(LOOK);
+    }
+}
+
+/// A merger, and how many buckets it says are its own.
+fn share(role: &serde_json::Value) -> Option<(&str, usize)> {
+    let of_feed = role["detail"].as_str()?.strip_prefix("feed room: ")?;
+    let (count, _) = of_feed.split_once(" buckets")?;
+    Some((role["process"].as_str()?, count.parse().ok()?))
 }
 
 /// The process that reads.
