@@ -163,7 +163,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         }
         pause(&mut rng, 0..1_000).await;
     }
-    let sent = workload.stop()?;
+    workload.stop()?;
     fleet.ready()?;
     let set = fleet.executed()?;
     let shape = Shape::room();
@@ -179,12 +179,13 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         lives.push(client.finish().await?);
     }
     let report = judge(&fleet, &lives)?;
-    let compared = heads.judge(&truth(&fleet)?, BUCKETS)?;
+    let truth = truth(&fleet)?;
+    let compared = heads.judge(&truth, BUCKETS)?;
     for ((fault, whom), count) in &injected {
         println!("  {fault:?} {whom:?}: {count}");
     }
     println!(
-        "{} faults in {:?}, {comers} clients came anew, {reconnects} reconnects, {} versions compared ({} as deltas) at {} clients, {compared} heads (sampled each {:?}), epochs {:?}, {sent} transactions; \
+        "{} faults in {:?}, {comers} clients came anew, {reconnects} reconnects, {} versions compared ({} as deltas) at {} clients, {compared} heads (sampled each {:?}), epochs {:?}, {} transactions; \
          {}",
         injected.values().sum::<usize>(),
         began.elapsed(),
@@ -193,6 +194,7 @@ async fn chaos(mut fleet: Fleet) -> Result<()> {
         lives.len(),
         heads::LOOK,
         report.epochs,
+        truth.len(),
         report.wrong,
     );
     let to_engines = [&fleet.ways.mysql, &fleet.ways.kafka, &fleet.ways.cassandra];
