@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use docker_compose_types::{Command, Compose, DependsOnOptions};
+use docker_compose_types::{
+    Command, Compose, DependsOnOptions, Environment, MapOrEmpty, Networks, Service, Volumes,
+};
 use onair::cli::Cli;
 use onair::config::{self, Input};
 
@@ -29,7 +31,8 @@ fn the_stack_is_whole_and_pinned() {
         "kafka",
         "merger-1",
         "merger-2",
-        "mysql",
+        "mysql-8.4",
+        "mysql-9",
         "scylla",
         "server-1",
         "server-2",
@@ -44,10 +47,93 @@ fn the_stack_is_whole_and_pinned() {
         let DependsOnOptions::Conditional(needs) = &service.depends_on else {
             continue;
         };
-        for needed in needs.keys() {
-            assert!(services.contains(needed.as_str()), "{name} needs {needed}");
+        for (needed, how) in needs {
+            let found = compose.services.0.get(needed).and_then(Option::as_ref);
+            let found = found.unwrap_or_else(|| panic!("{name} needs {needed}"));
+            // What a profile brings may be absent; all else must not.
+            let may_be_absent = how.required == Some(false);
+            assert_eq!(
+                may_be_absent,
+                !found.profiles.is_empty(),
+                "{name}: {needed}"
+            );
         }
     }
+}
+
+/// Where these images keep their data.
+fn data(image: &str, service: &Service) -> String {
+    match image.split(':').next().unwrap() {
+        "mysql" => "/var/lib/mysql".to_owned(),
+        "scylladb/scylla" => "/var/lib/scylla".to_owned(),
+        "apache/kafka" => {
+            let Environment::KvPair(set) = &service.environment else {
+                panic!("{image} has no environment");
+            };
+            set["KAFKA_LOG_DIRS"].as_ref().unwrap().to_string()
+        }
+        other => panic!("where does {other} keep its data?"),
+    }
+}
+
+/// Else `down` and `up` would lose what one of them has, and the others would notice.
+#[test]
+fn what_keeps_data_keeps_it_in_a_volume_of_its_own() {
+    let compose = compose();
+    let mut held = BTreeSet::new();
+    for (name, service) in &compose.services.0 {
+        let service = service.as_ref().unwrap();
+        let image = service.image.as_deref().unwrap();
+        if image == "onair:dev" {
+            assert_eq!(service.volumes, [], "{name} keeps nothing");
+            continue;
+        }
+        let data = data(image, service);
+        let volume = service.volumes.iter().find_map(|volume| match volume {
+            Volumes::Simple(text) => text.strip_suffix(&data)?.strip_suffix(':'),
+            Volumes::Advanced(_) => None,
+        });
+        let volume = volume.unwrap_or_else(|| panic!("{name} has no volume at {data}"));
+        assert!(held.insert(volume.to_owned()), "{name} shares {volume}");
+    }
+    let named: BTreeSet<String> = compose.volumes.0.keys().cloned().collect();
+    assert_eq!(held, named);
+    assert_eq!(held.len(), 4);
+}
+
+#[test]
+fn each_profile_is_a_mysql_and_one_is_chosen() {
+    let compose = compose();
+    let mut images = Vec::new();
+    let mut profiles = Vec::new();
+    for (name, service) in &compose.services.0 {
+        let service = service.as_ref().unwrap();
+        let image = service.image.as_deref().unwrap();
+        if !image.starts_with("mysql:") {
+            assert!(service.profiles.is_empty(), "{name} is always there");
+            continue;
+        }
+        assert_eq!(service.profiles, std::slice::from_ref(name));
+        let Networks::Advanced(networks) = &service.networks else {
+            panic!("{name} has no other name");
+        };
+        let MapOrEmpty::Map(default) = &networks.0["default"] else {
+            panic!("{name} has no other name");
+        };
+        assert_eq!(default.aliases, ["mysql"], "{name}");
+        // Merged from what both have.
+        assert!(service.command.is_some() && service.healthcheck.is_some());
+        images.push(image);
+        profiles.push(name.as_str());
+    }
+    images.sort_unstable();
+    assert_eq!(images, ["mysql:8.4", "mysql:9.7"]);
+    let chosen = std::fs::read_to_string(path(".env")).unwrap();
+    let chosen = chosen
+        .lines()
+        .find_map(|line| line.strip_prefix("COMPOSE_PROFILES="));
+    assert_eq!(chosen, Some("mysql-9"));
+    assert!(profiles.contains(&"mysql-9"), "{profiles:?}");
 }
 
 #[test]
