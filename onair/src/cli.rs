@@ -13,7 +13,7 @@ use crate::config::units::parse_duration;
 #[derive(Debug, Parser)]
 #[command(name = "onair", version = crate::VERSION, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 absent or different, 4 unreachable, 5 refused for safety.\n\nBegin with:\n  onair up                 everything in one process, with a built-in demo table\n  onair watch room         its live set, as it changes"
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 absent or different, 4 unreachable, 5 refused for safety,\n130 or 143 ended by Ctrl-C or SIGTERM before there was an answer.\n\nBegin with:\n  onair up                 everything in one process, with a built-in demo table\n  onair watch room         its live set, as it changes"
 )]
 pub struct Cli {
     /// What to do.
@@ -430,7 +430,7 @@ pub struct SchemaArgs {
 /// `reconcile`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  onair reconcile room --wait\n  onair reconcile room --dry-run --wait --max-rate 50000\n  onair reconcile room --wait | jq -c '{state,drift}'\n\nAsks the reader for a run; `onair runs` shows it. With --wait a line of JSON comes at each change when the output\nis no terminal. Exit codes with --wait: 3 there was a difference, 5 held by the guard, 1 failed or cancelled."
+    after_help = "Examples:\n  onair reconcile room --wait\n  onair reconcile room --dry-run --wait --max-rate 50000\n  onair reconcile room --wait | jq -c '{state,drift}'\n\nAsks the reader for a run; `onair runs` shows it. With --wait a line of JSON comes at each change when the output\nis no terminal. Exit codes with --wait: 3 there was a difference, 5 held by the guard, 1 failed or cancelled,\n130 or 143 ended by Ctrl-C or SIGTERM while the run goes on."
 )]
 pub struct ReconcileArgs {
     /// The feed

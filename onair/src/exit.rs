@@ -17,6 +17,10 @@ pub enum Exit {
     Unreachable = 4,
     /// Refused for safety; nothing was changed.
     Refused = 5,
+    /// Ctrl-C came before the answer; 128 and the signal's number, as a shell says it.
+    Interrupted = 130,
+    /// The same of SIGTERM.
+    Terminated = 143,
 }
 
 /// Why a command did not do what it was asked to.

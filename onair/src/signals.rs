@@ -20,6 +20,17 @@ pub(crate) enum Asked {
     Reload,
 }
 
+/// Ctrl-C or SIGTERM, of a verb that follows something: the exit code where the end then has no answer.
+pub(crate) async fn interrupted() -> Exit {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => Exit::Terminated,
+        _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+    }
+}
+
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
         let open = |kind| {

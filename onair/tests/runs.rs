@@ -1,10 +1,12 @@
 //! The verbs of reconciliation runs on a running `onair up` with the demo, and what `compare` says where it cannot.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::process::{Up, onair};
+use crate::process::{Up, command, onair};
 
 /// Nothing here takes longer on the slowest machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -134,6 +136,40 @@ fn a_run_is_paused_resumed_and_cancelled() {
     };
     up.lines(&["runs", "cancel", &run, "--json"]);
     assert_eq!(waiting.join().unwrap().status.code(), Some(1));
+    up.stop();
+}
+
+#[test]
+fn who_stops_waiting_is_not_told_that_nothing_differs() {
+    let up = up("0");
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let url = up.url();
+        let arguments = ["reconcile", "room", "--wait", "--max-rate", "100"];
+        let mut words = command(&[&arguments[..], &["--server", &url]].concat());
+        words.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut waiting = words.spawn().unwrap();
+        // It listens to signals once it says how the run is.
+        let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines();
+        let run = loop {
+            let line = lines.next().expect("it waits").unwrap();
+            let run: Value = serde_json::from_str(&line).unwrap();
+            if run["state"] == "running" {
+                break id(&run);
+            }
+        };
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), waiting.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let ended = waiting.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("the run goes on"), "{said}");
+        let goes_on = up.lines(&["runs", "show", &run, "--json"]).remove(0);
+        assert_eq!(goes_on["state"], "running");
+        up.lines(&["runs", "cancel", &run, "--json"]);
+        until(&up, &run, "over", |run| run["ended"].is_string());
+    }
     up.stop();
 }
 

@@ -86,7 +86,8 @@ fn page() -> String {
          tests' golden files by `ONAIR_BLESS=1 cargo test -p onair-xtask errors`; a kind of error without an \
          example does not compile.\n\n\
          Exit codes of `onair`: 0 done, 1 failed, 2 usage (command line, configuration or a name), 3 absent or \
-         different, 4 unreachable, 5 refused for safety. The text goes to standard error, behind `onair: `.\n\n",
+         different, 4 unreachable, 5 refused for safety, 130 and 143 ended by Ctrl-C or SIGTERM before \
+         there was an answer. The text goes to standard error, behind `onair: `.\n\n",
     );
     let _ = write!(
         page,

@@ -9,12 +9,12 @@ use onair_proto::v1;
 use onair_store::runs::{Run, State};
 
 use super::runs::{outcome, report, title};
-use super::watch::interrupted;
 use crate::cli::ReconcileArgs;
 use crate::client::Server;
 use crate::exit::{Exit, Failure};
 use crate::json::{self, RunForm};
 use crate::output::Output;
+use crate::signals::interrupted;
 
 /// How often the run is looked at.
 const LOOKS: Duration = Duration::from_secs(1);
@@ -61,10 +61,11 @@ async fn wait(server: &Server, asked: Run, json: bool, out: &mut Output) -> Resu
         };
         now = tokio::select! {
             next = next => next?,
-            () = &mut interrupted => {
+            // Nobody knows yet whether there is a difference: none of the answers is true.
+            exit = &mut interrupted => {
                 bar.finish_and_clear();
                 eprintln!("onair: the run goes on; `onair runs show {0}` tells how it is, `onair runs cancel {0}` ends it", now.id);
-                return Ok(());
+                return Err(Failure::silent(exit));
             }
         };
     }

@@ -13,6 +13,7 @@ use crate::client::Server;
 use crate::exit::{Exit, Failure};
 use crate::json::{self, ProgressForm, StepForm, StepParts};
 use crate::output::{Output, Tone, ago, grouped};
+use crate::signals::interrupted;
 
 /// How long a feed may take to its first version: a large scan may be under way.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: WatchArgs, out: &mut Output) -> Result<(), Failure
     let watching = watch(&server, &args, from, until.as_ref(), out);
     let ended = tokio::select! {
         biased;
-        () = interrupted() => Ok(()),
+        _ = interrupted() => Ok(()),
         done = watching => done,
         () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => match &until {
             None => Ok(()),
@@ -49,19 +50,6 @@ pub(crate) async fn run(args: WatchArgs, out: &mut Output) -> Result<(), Failure
     };
     out.flush()?;
     ended
-}
-
-/// Ctrl-C or SIGTERM.
-pub(super) async fn interrupted() {
-    let Ok(mut terminate) =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }
 
 async fn watch(
