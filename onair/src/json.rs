@@ -562,16 +562,23 @@ pub struct FindingForm<'a> {
 pub struct ReadyForm {
     event: &'static str,
     grpc: String,
+    /// Where probes are answered, if they are.
+    admin: Option<String>,
     feeds: Vec<UpFeedForm>,
     data_dir: String,
 }
 
 impl ReadyForm {
     /// The line.
-    pub fn new(grpc: String, feeds: Vec<UpFeedForm>, data_dir: String) -> Self {
+    pub fn new(
+        (grpc, admin): (String, Option<String>),
+        feeds: Vec<UpFeedForm>,
+        data_dir: String,
+    ) -> Self {
         ReadyForm {
             event: "ready",
             grpc,
+            admin,
             feeds,
             data_dir,
         }

@@ -284,7 +284,14 @@ async fn every_form() {
     };
     line(
         &mut text,
-        &ReadyForm::new("127.0.0.1:7400".to_owned(), of_feed(), "/data".to_owned()),
+        &ReadyForm::new(
+            (
+                "127.0.0.1:7400".to_owned(),
+                Some("127.0.0.1:7480".to_owned()),
+            ),
+            of_feed(),
+            "/data".to_owned(),
+        ),
     );
     line(&mut text, &EndForm::new("signal", 1200, of_feed()));
     line(

@@ -1,7 +1,8 @@
 //! The process: ready line, steps, exit codes, signals, closed pipes. The source is the demo, the port any.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -255,6 +256,95 @@ fn steps_add_up_to_what_dump_and_get_say() {
             .status
             .success()
     );
+    up.stop();
+}
+
+/// What a probe answers: the status and the body.
+fn probe(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+#[test]
+fn probes_tell_that_it_is_ready() {
+    let up = Up::start(&[
+        "--json",
+        "--demo-rows",
+        "500",
+        "--demo-rate",
+        "20",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    let ready = up.ready();
+    let admin = ready["admin"].as_str().unwrap();
+    assert_eq!(probe(admin, "/live"), (200, "live\n".to_owned()));
+    // The feed is there; that the reader follows it may take a moment more.
+    let began = Instant::now();
+    let body = loop {
+        let (status, body) = probe(admin, "/ready");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status == 200, body["ready"] == true, "{status}: {body}");
+        if status == 200 {
+            break body;
+        }
+        assert_eq!(status, 503, "{body}");
+        assert!(began.elapsed() < LONG, "never ready: {body}");
+    };
+    let roles = body["roles"].as_array().unwrap().iter();
+    let roles: Vec<_> = roles
+        .map(|role| (role["role"].as_str().unwrap(), role["ready"] == true))
+        .collect();
+    assert_eq!(
+        roles,
+        [("reader", true), ("merger", true), ("server", true)]
+    );
+    assert_eq!(probe(admin, "/elsewhere").0, 404);
+    up.stop();
+}
+
+#[test]
+fn probes_tell_that_it_is_not_ready() {
+    // A database that takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!("mysql://onair@{}", silent.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let mut up = Up::start(&[
+        "--mysql",
+        &source,
+        "--table",
+        "live.room",
+        "--live-when",
+        "live_status = 1",
+        "--columns",
+        "uid",
+        "--data-dir",
+        &data,
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    let mut line = up.first.clone();
+    while !line.contains("admin") {
+        line.clear();
+        assert_ne!(up.out.read_line(&mut line).unwrap(), 0, "no banner");
+    }
+    let admin = line.trim().rsplit("http://").next().unwrap();
+    let (status, body) = probe(admin, "/ready");
+    assert_eq!(status, 503, "{body}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({"ready": false, "waiting": "starting", "roles": []})
+    );
+    assert_eq!(probe(admin, "/live").0, 200);
     up.stop();
 }
 

@@ -74,7 +74,7 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         std::io::stderr().is_terminal() && out.colour,
     );
     let probes = Probes::new();
-    let _answering = match &loaded.config.admin {
+    let answering = match &loaded.config.admin {
         Some(address) => Some(probes.serve(address).await?),
         None => None,
     };
@@ -101,6 +101,9 @@ pub(crate) async fn run(args: UpArgs, out: &mut Output) -> Result<(), Failure> {
         line,
         began,
         address,
+        admin: answering
+            .as_ref()
+            .map(|answering| answering.address.clone()),
         scheme,
         deadline,
     };
@@ -372,6 +375,9 @@ fn banner(
         )?;
     }
     row("grpc", &format!("{}://{}", face.scheme, face.address))?;
+    if let Some(admin) = &face.admin {
+        row("admin", &format!("http://{admin}"))?;
+    }
     row("data", &place.shown())?;
     let keeps = if place.volatile.is_some() {
         "nothing is kept: the demo's table, the log and the data end with this process"
@@ -420,6 +426,8 @@ struct Face {
     line: ProgressBar,
     began: Instant,
     address: String,
+    /// Where probes are answered.
+    admin: Option<String>,
     /// `http` or `https`.
     scheme: &'static str,
     deadline: Option<Instant>,
@@ -514,7 +522,11 @@ impl Face {
         if self.json {
             return Ok(json::line(
                 out,
-                &ReadyForm::new(self.address.clone(), feeds, place.shown()),
+                &ReadyForm::new(
+                    (self.address.clone(), self.admin.clone()),
+                    feeds,
+                    place.shown(),
+                ),
             )?);
         }
         let text: Vec<String> = feeds.iter().map(UpFeedForm::text).collect();
