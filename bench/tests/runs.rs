@@ -293,17 +293,29 @@ async fn compared(world: World) -> Result<()> {
         ];
         world.server.sql(&script.concat())
     };
-    let run = compare(&world, came_and_went, 0)?;
+    let (changes, run) = compare(&world, came_and_went, 0)?;
     let side = |side: &Value| {
         let of = |what: &str| side[what].as_u64();
         (of("opens"), of("closes"), of("only"))
     };
     ensure!(side(&run["old"]) == (Some(1), Some(1), Some(0)), "{run}");
     ensure!(side(&run["new"]) == (Some(2), Some(2), Some(2)), "{run}");
-    ensure!(
-        run["new"]["keys"] == serde_json::json!([{"id": 2}]),
-        "{run}"
-    );
+    let expected = serde_json::json!([
+        [{"id": 1}, "open", null],
+        [{"id": 2}, "close", "feed"],
+        [{"id": 2}, "open", "feed"],
+        [{"id": 3}, "close", null],
+    ]);
+    ensure!(told(&changes) == expected, "{changes:?}");
+    for change in &changes {
+        let both = change["only"].is_null();
+        ensure!(change["feed"].is_string(), "{change}");
+        ensure!(change["polling"].is_string() == both, "{change}");
+        ensure!(
+            change["lead_ms"].as_i64().is_some_and(|lead| lead >= 0) == both,
+            "{change}"
+        );
+    }
     ensure!(run["sooner"] == 2 && run["later"] == 0, "{run}");
     ensure!(
         run["polls"] == 2 && run["polled_rows"].as_u64() > Some(0),
@@ -315,21 +327,29 @@ async fn compared(world: World) -> Result<()> {
         let script = format!("SET sql_log_bin = 0; {}", set(1, 0));
         world.server.sql(&script)
     };
-    let run = compare(&world, unlogged, 3)?;
-    ensure!(
-        run["old"]["keys"] == serde_json::json!([{"id": 1}]),
-        "{run}"
-    );
+    let (changes, run) = compare(&world, unlogged, 3)?;
+    let expected = serde_json::json!([[{"id": 1}, "close", "polling"]]);
+    ensure!(told(&changes) == expected, "{changes:?}");
+    ensure!(side(&run["old"]) == (Some(0), Some(1), Some(1)), "{run}");
     ensure!(side(&run["new"]) == (Some(0), Some(0), Some(0)), "{run}");
     Ok(())
 }
 
-/// Compares while something is done between the first poll and the last; the exit code must be this.
+/// Key, edge and who alone saw it, by key.
+fn told(changes: &[Value]) -> Value {
+    let told = |change: &Value| serde_json::json!([change["key"], change["edge"], change["only"]]);
+    let mut told: Vec<Value> = changes.iter().map(told).collect();
+    told.sort_by_key(Value::to_string);
+    told.into()
+}
+
+/// Compares while something is done between the first poll and the last; the exit code must be this. Its changes, and
+/// the summary.
 fn compare(
     world: &World,
     meanwhile: impl FnOnce() -> Result<String>,
     expected: i32,
-) -> Result<Value> {
+) -> Result<(Vec<Value>, Value)> {
     let url = format!("http://{}", world.onair.address());
     let mut command = Command::new(binary(Build::Plain)?);
     command.args(["compare", "room", "--json", "--server", &url]);
@@ -349,7 +369,10 @@ fn compare(
         "{ended:?}\n{}",
         world.onair.log_tail()
     );
-    Ok(serde_json::from_slice(&ended.stdout)?)
+    let lines = serde_json::Deserializer::from_slice(&ended.stdout).into_iter();
+    let mut lines: Vec<Value> = lines.collect::<Result<_, _>>()?;
+    let summary = lines.pop().context("a summary")?;
+    Ok((lines, summary))
 }
 
 /// Waits until the server has so many subscribers.

@@ -22,7 +22,7 @@ use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-pub use self::runs::{CompareForm, CompareSide, RunForm};
+pub use self::runs::{CompareChange, CompareEdge, CompareForm, CompareSide, RunForm};
 
 /// Microseconds since 1970 as `2026-11-22T10:00:00.123456Z`; nothing for 0, which stands for a time that is not known
 /// (no transaction since the scan), and for one that cannot be written so.

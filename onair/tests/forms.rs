@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onair::json::{
-    self, BucketForm, CompareForm, CompareSide, DiffForm, DiffHeader, EndForm, ExplainForm,
-    FeedForm, FindingForm, HeaderForm, KeyColumns, KeyRow, KeyStepForm, ProgressForm, ReadyForm,
-    RoleForm, RowColumns, RunForm, StageForm, StatusForm, StepCause, StepEvent, StepForm,
-    StepParts, UpFeedForm,
+    self, BucketForm, CompareChange, CompareEdge, CompareForm, CompareSide, DiffForm, DiffHeader,
+    EndForm, ExplainForm, FeedForm, FindingForm, HeaderForm, KeyColumns, KeyRow, KeyStepForm,
+    ProgressForm, ReadyForm, RoleForm, RowColumns, RunForm, StageForm, StatusForm, StepCause,
+    StepEvent, StepForm, StepParts, UpFeedForm,
 };
 use onair_model::Row;
 use onair_sdk::raw::Value;
@@ -129,18 +129,38 @@ fn runs(text: &mut String, now: &Snapshot<Raw>, keys: [Key; 2]) {
     run.detail = "a scan leaves 1 of 3 rows".to_owned();
     run.state = State::Held;
     line(text, &RunForm::new(&run, Some(&schema)));
-    let side = |opens, only, keys| CompareSide {
+    let edges = [
+        (true, Some(1_500_000), Some(0), None),
+        (false, Some(0), Some(20_000), None),
+        (true, None, Some(0), Some("feed")),
+        (false, Some(0), None, Some("polling")),
+        (true, None, Some(0), None),
+    ];
+    for (opened, polling, feed, only) in edges {
+        let at = |micros: i64| 1_795_341_600_123_456 + micros;
+        let edge = CompareEdge {
+            opened,
+            polling: polling.map(at),
+            feed: feed.map(at),
+            only,
+        };
+        line(
+            text,
+            &CompareChange::new(KeyColumns(&schema, &keys[0]), edge),
+        );
+    }
+    let side = |opens, only| CompareSide {
         opens,
         closes: 3,
         only,
-        keys,
     };
     let compared = CompareForm {
+        kind: "summary",
         feed: "rooms",
         ms: 60_004,
         poll_ms: 3000,
-        old: side(4, 0, Vec::new()),
-        new: side(6, 2, vec![KeyColumns(&schema, &keys[0])]),
+        old: side(4, 0),
+        new: side(6, 2),
         polls: 21,
         polled_rows: 63,
         database_ms: 40,

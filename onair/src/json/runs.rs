@@ -119,9 +119,60 @@ impl<'a> DifferenceForm<'a> {
     }
 }
 
-/// What `compare` says.
+/// A line of `compare`: a key came on air, or went off.
+#[derive(Debug, Serialize)]
+pub struct CompareChange<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The key.
+    key: KeyColumns<'a>,
+    /// `open` or `close`.
+    edge: &'static str,
+    /// When polling saw it.
+    polling: Option<String>,
+    /// When the feed showed it.
+    feed: Option<String>,
+    /// By how many milliseconds the feed was first; below zero: polling was.
+    lead_ms: Option<i64>,
+    /// The side that alone saw it, `polling` or `feed`.
+    only: Option<&'static str>,
+}
+
+/// What a line of `compare` is made of. Times are microseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct CompareEdge {
+    /// Whether it came on air.
+    pub opened: bool,
+    /// When polling saw it.
+    pub polling: Option<i64>,
+    /// When the feed showed it.
+    pub feed: Option<i64>,
+    /// The side that alone saw it.
+    pub only: Option<&'static str>,
+}
+
+impl<'a> CompareChange<'a> {
+    /// Of a key and what became of it.
+    pub fn new(key: KeyColumns<'a>, edge: CompareEdge) -> Self {
+        let lead = edge.polling.zip(edge.feed);
+        CompareChange {
+            kind: "change",
+            key,
+            edge: if edge.opened { "open" } else { "close" },
+            polling: edge.polling.and_then(time),
+            feed: edge.feed.and_then(time),
+            lead_ms: lead.map(|(polling, feed)| (polling - feed) / 1000),
+            only: edge.only,
+        }
+    }
+}
+
+/// The last line of `compare`.
 #[derive(Debug, Serialize)]
 pub struct CompareForm<'a> {
+    /// `summary`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
     /// The feed.
     pub feed: &'a str,
     /// Milliseconds compared.
@@ -129,9 +180,9 @@ pub struct CompareForm<'a> {
     /// Milliseconds between two polls.
     pub poll_ms: u64,
     /// What polling saw.
-    pub old: CompareSide<'a>,
+    pub old: CompareSide,
     /// What the feed showed.
-    pub new: CompareSide<'a>,
+    pub new: CompareSide,
     /// Polls that were made.
     pub polls: u64,
     /// Rows that they read.
@@ -155,14 +206,12 @@ pub struct CompareForm<'a> {
 }
 
 /// One side of `compare`.
-#[derive(Debug, Serialize)]
-pub struct CompareSide<'a> {
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CompareSide {
     /// Keys that came on air.
     pub opens: u64,
     /// Keys that went off air.
     pub closes: u64,
     /// Opens and closes that the other side did not see.
     pub only: u64,
-    /// Some of their keys.
-    pub keys: Vec<KeyColumns<'a>>,
 }

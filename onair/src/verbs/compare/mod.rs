@@ -3,7 +3,7 @@
 mod sides;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,20 +14,24 @@ use onair_cdc::source::Source;
 use onair_sdk::{Changes, Feed, Key, Raw, Schema, Snapshot, Step, raw};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
-use self::sides::{Edge, Side, Verdict, compare};
+use self::sides::{Change, Edge, Only, Polled, Side, Verdict, compare};
 use crate::cli::CompareArgs;
 use crate::client::Server;
+use crate::clock;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
-use crate::json::{self, CompareForm, CompareSide, KeyColumns};
+use crate::json::{self, CompareChange, CompareEdge, CompareForm, CompareSide, KeyColumns};
 use crate::output::{Output, Tone, ago, bytes, grouped};
 use crate::source;
 
 /// How long the replica may take to be there, and at the end to contain what the last poll saw.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Keys that are named of those that one side alone saw.
-const KEYS_MAX: usize = 20;
+/// Edges that people are told of those that one side alone saw.
+const ALONE_MAX: usize = 20;
+
+/// Edges that people are told of those that the feed showed sooner.
+const LEADS_MAX: usize = 10;
 
 pub(crate) async fn run(args: CompareArgs, out: &mut Output) -> Result<(), Failure> {
     let loaded = source::configure(args.source, Vec::new())?;
@@ -46,17 +50,25 @@ pub(crate) async fn run(args: CompareArgs, out: &mut Output) -> Result<(), Failu
     // A newcomer's first version may be some seconds old, what came since follows at once.
     poller.reached_by(&replica).await?;
     let mut both = Both::new(poller, &replica);
+    both.told = (!args.read.json && std::io::stderr().is_terminal()).then_some(args.r#for);
     both.follow(args.poll, args.r#for).await?;
     both.finish(&replica).await?;
     let verdict = compare(&both.old, &both.follower.side);
     let took = both.began.elapsed();
-    let form = both.form((&args.name, &schema), (took, args.poll), &verdict);
+    let form = both.form(&args.name, (took, args.poll), &verdict);
+    let edges = Edges {
+        schema: &schema,
+        began: both.began_at,
+    };
     if args.read.json {
+        for change in &verdict.0 {
+            json::write_line(out, &edges.form(change))?;
+        }
         json::line(out, &form)?;
     } else {
-        show(&form, &schema, &verdict, out)?;
+        show(&form, &verdict, &edges, out)?;
     }
-    match verdict.only_old.0 {
+    match form.old.only {
         0 => Ok(()),
         _ => Err(Failure::silent(Exit::Different)),
     }
@@ -182,6 +194,10 @@ impl Follower {
 /// Both ways, from the same content on.
 struct Both {
     began: Instant,
+    /// The same by the clock, microseconds since 1970.
+    began_at: i64,
+    /// How long it takes in all, where somebody is told after each poll how it goes.
+    told: Option<Duration>,
     poller: Poller,
     /// What the last poll saw; before the first one, what the feed showed.
     polled: BTreeSet<Key>,
@@ -199,6 +215,8 @@ impl Both {
         };
         Both {
             began: Instant::now(),
+            began_at: clock::now().as_microsecond(),
+            told: None,
             poller,
             polled: follower.keys(),
             old: Side::default(),
@@ -223,18 +241,43 @@ impl Both {
 
     /// Polls once; what the feed shows meanwhile is noted when it does.
     async fn poll(&mut self) -> Result<(), Failure> {
-        let polling = self.poller.poll();
-        tokio::pin!(polling);
-        let now = loop {
-            tokio::select! {
-                biased;
-                followed = self.follower.follow(self.began) => followed?,
-                now = &mut polling => break now?,
+        let now = {
+            let polling = self.poller.poll();
+            tokio::pin!(polling);
+            loop {
+                tokio::select! {
+                    biased;
+                    followed = self.follower.follow(self.began) => followed?,
+                    now = &mut polling => break now?,
+                }
             }
         };
         self.old.looked(&self.polled, &now, self.began.elapsed());
         self.polled = now;
+        if let Some(limit) = self.told {
+            eprintln!("{}", self.progress(limit));
+        }
         Ok(())
+    }
+
+    /// How it goes.
+    fn progress(&self, limit: Duration) -> String {
+        let side = |side: &Side| {
+            format!(
+                "{} opens, {} closes",
+                grouped(side.opens),
+                grouped(side.closes)
+            )
+        };
+        format!(
+            "{} of {}, poll {}: {} rows; polling saw {}; the feed {}",
+            ago(self.began.elapsed()),
+            ago(limit),
+            self.poller.polls,
+            grouped(self.polled.len() as u64),
+            side(&self.old),
+            side(&self.follower.side)
+        )
     }
 
     /// A last poll; then the feed gets to where the source is, and polling is credited with the rest.
@@ -250,36 +293,33 @@ impl Both {
 
     fn form<'a>(
         &self,
-        (feed, schema): (&'a str, &'a Schema),
+        feed: &'a str,
         (took, every): (Duration, Duration),
-        verdict: &'a Verdict,
+        verdict: &Verdict,
     ) -> CompareForm<'a> {
-        let side = |side: &Side, (only, keys): &'a (u64, BTreeSet<Key>)| CompareSide {
+        let side = |side: &Side, which| CompareSide {
             opens: side.opens,
             closes: side.closes,
-            only: *only,
-            keys: keys
-                .iter()
-                .take(KEYS_MAX)
-                .map(|key| KeyColumns(schema, key))
-                .collect(),
+            only: verdict.only(which).count() as u64,
         };
+        let (sooner, later) = (verdict.sooner(), verdict.later());
         CompareForm {
+            kind: "summary",
             feed,
             ms: millis(took),
             poll_ms: millis(every),
-            old: side(&self.old, &verdict.only_old),
-            new: side(&self.follower.side, &verdict.only_new),
+            old: side(&self.old, Only::Polling),
+            new: side(&self.follower.side, Only::Feed),
             polls: self.poller.polls,
             polled_rows: self.poller.rows,
             database_ms: millis(self.poller.busy),
             database_bytes: self.poller.bytes,
-            sooner: verdict.sooner.len() as u64,
-            sooner_ms_p50: median(&verdict.sooner),
-            sooner_ms_max: verdict.sooner.last().copied().map(millis),
-            later: verdict.later.len() as u64,
-            later_ms_p50: median(&verdict.later),
-            later_ms_max: verdict.later.last().copied().map(millis),
+            sooner: sooner.len() as u64,
+            sooner_ms_p50: median(&sooner),
+            sooner_ms_max: sooner.last().copied().map(millis),
+            later: later.len() as u64,
+            later_ms_p50: median(&later),
+            later_ms_max: later.last().copied().map(millis),
         }
     }
 }
@@ -293,10 +333,60 @@ fn median(sorted: &[Duration]) -> Option<u64> {
     sorted.get(sorted.len() / 2).copied().map(millis)
 }
 
+/// What is needed to tell an edge: names of the key's columns, and the time that its times count from.
+struct Edges<'a> {
+    schema: &'a Schema,
+    began: i64,
+}
+
+impl Edges<'_> {
+    fn at(&self, since: Duration) -> i64 {
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        self.began.saturating_add(micros)
+    }
+
+    fn form<'a>(&'a self, change: &'a Change) -> CompareChange<'a> {
+        let polling = match change.polled {
+            Polled::At(at) => Some(at),
+            Polled::Next | Polled::Never => None,
+        };
+        let edge = CompareEdge {
+            opened: change.edge == Edge::Open,
+            polling: polling.map(|at| self.at(at)),
+            feed: change.shown.map(|at| self.at(at)),
+            only: change.only().map(|only| match only {
+                Only::Feed => "feed",
+                Only::Polling => "polling",
+            }),
+        };
+        CompareChange::new(KeyColumns(self.schema, &change.key), edge)
+    }
+
+    /// Key, edge, and when either side saw it.
+    fn cells(&self, change: &Change) -> Vec<String> {
+        let at = |at: Duration| json::time(self.at(at)).unwrap_or_default();
+        let edge = match change.edge {
+            Edge::Open => "open",
+            Edge::Close => "close",
+        };
+        let polled = match change.polled {
+            Polled::At(seen) => at(seen),
+            Polled::Next => "at the next poll".to_owned(),
+            Polled::Never => "never".to_owned(),
+        };
+        vec![
+            raw::key_text(self.schema, &change.key),
+            edge.to_owned(),
+            change.shown.map_or_else(|| "never".to_owned(), at),
+            polled,
+        ]
+    }
+}
+
 fn show(
     form: &CompareForm<'_>,
-    schema: &Schema,
     verdict: &Verdict,
+    edges: &Edges<'_>,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let for_people = |ms: u64| ago(Duration::from_millis(ms));
@@ -308,7 +398,7 @@ fn show(
     );
     let title = out.tone(Tone::Strong, &title);
     out.line(&title)?;
-    let row = |name: &str, side: &CompareSide<'_>| {
+    let row = |name: &str, side: &CompareSide| {
         let numbers = [side.opens, side.closes, side.only].map(grouped);
         [name.to_owned()].into_iter().chain(numbers).collect()
     };
@@ -340,22 +430,36 @@ fn show(
             ))?;
         }
     }
-    let only = [
-        ("polling", &verdict.only_old.1),
-        ("the feed", &verdict.only_new.1),
-    ];
-    for (who, keys) in only {
-        let named: Vec<String> = keys
-            .iter()
-            .take(KEYS_MAX)
-            .map(|key| raw::key_text(schema, key))
+    let largest = verdict.largest(LEADS_MAX);
+    if !largest.is_empty() {
+        let rows: Vec<Vec<String>> = largest
+            .into_iter()
+            .map(|(change, lead)| [edges.cells(change), vec![ago(lead)]].concat())
             .collect();
-        let more = match keys.len().saturating_sub(KEYS_MAX) {
-            0 => String::new(),
-            more => format!(", and {} keys more", grouped(more as u64)),
-        };
-        if !named.is_empty() {
-            out.line(&format!("seen by {who} alone: {}{more}", named.join("; ")))?;
+        out.line("")?;
+        out.line("the feed's largest leads:")?;
+        out.table(&["key", "edge", "feed", "polling", "sooner by"], &rows)?;
+    }
+    let only = [("polling", Only::Polling), ("the feed", Only::Feed)];
+    for (who, side) in only {
+        let mut alone = verdict.only(side);
+        let rows: Vec<Vec<String>> = alone
+            .by_ref()
+            .take(ALONE_MAX)
+            .map(|change| edges.cells(change))
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        out.line("")?;
+        out.line(&format!("seen by {who} alone:"))?;
+        out.table(&["key", "edge", "feed", "polling"], &rows)?;
+        let more = alone.count();
+        if more > 0 {
+            out.line(&format!(
+                "and {} more; --json tells all",
+                grouped(more as u64)
+            ))?;
         }
     }
     Ok(out.flush()?)

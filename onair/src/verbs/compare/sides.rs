@@ -58,55 +58,159 @@ impl Side {
     }
 }
 
-/// What the two sides come to.
+/// What polling saw of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Polled {
+    /// It saw it then.
+    At(Duration),
+    /// Another poll would have.
+    Next,
+    /// It was over before a poll came.
+    Never,
+}
+
+/// One edge of one key, and when each side saw it, since the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) key: Key,
+    pub(super) edge: Edge,
+    pub(super) polled: Polled,
+    /// `None`: the feed never showed it.
+    pub(super) shown: Option<Duration>,
+}
+
+/// Which side saw an edge first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The feed, by so much; or both at once.
+    Feed(Duration),
+    /// Polling, by so much.
+    Polling(Duration),
+}
+
+/// A side that saw an edge which the other one did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    Feed,
+    Polling,
+}
+
+impl Change {
+    /// Who was first, if both saw it.
+    pub(super) fn first(&self) -> Option<First> {
+        let (Polled::At(polled), Some(shown)) = (self.polled, self.shown) else {
+            return None;
+        };
+        Some(match polled.checked_sub(shown) {
+            Some(lead) => First::Feed(lead),
+            None => First::Polling(shown - polled),
+        })
+    }
+
+    /// Who alone saw it, if one did.
+    pub(super) fn only(&self) -> Option<Only> {
+        match (self.polled, self.shown) {
+            (Polled::Never, _) => Some(Only::Feed),
+            (_, None) => Some(Only::Polling),
+            _ => None,
+        }
+    }
+
+    /// When it was seen first.
+    fn at(&self) -> Option<Duration> {
+        match self.polled {
+            Polled::At(polled) => self
+                .shown
+                .map_or(Some(polled), |shown| Some(shown.min(polled))),
+            Polled::Next | Polled::Never => self.shown,
+        }
+    }
+}
+
+/// What the two sides come to: every edge that one of them saw, in the order in which it was seen first.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// By how much the new way was first, ascending.
-    pub(super) sooner: Vec<Duration>,
-    /// By how much the old way was first, ascending.
-    pub(super) later: Vec<Duration>,
-    /// Edges that only polling saw, and their keys.
-    pub(super) only_old: (u64, BTreeSet<Key>),
-    /// Edges that only the feed showed, and their keys.
-    pub(super) only_new: (u64, BTreeSet<Key>),
+pub(super) struct Verdict(pub(super) Vec<Change>);
+
+impl Verdict {
+    /// By how much the feed was first, ascending.
+    pub(super) fn sooner(&self) -> Vec<Duration> {
+        self.leads(|first| match first {
+            First::Feed(lead) => Some(lead),
+            First::Polling(_) => None,
+        })
+    }
+
+    /// By how much polling was first, ascending.
+    pub(super) fn later(&self) -> Vec<Duration> {
+        self.leads(|first| match first {
+            First::Polling(lead) => Some(lead),
+            First::Feed(_) => None,
+        })
+    }
+
+    fn leads(&self, of: impl Fn(First) -> Option<Duration>) -> Vec<Duration> {
+        let leads = self.0.iter().filter_map(Change::first).filter_map(of);
+        let mut leads: Vec<Duration> = leads.collect();
+        leads.sort_unstable();
+        leads
+    }
+
+    /// Edges that this side alone saw.
+    pub(super) fn only(&self, side: Only) -> impl Iterator<Item = &Change> {
+        self.0
+            .iter()
+            .filter(move |change| change.only() == Some(side))
+    }
+
+    /// The edges that the feed showed sooner by most, the largest lead first.
+    pub(super) fn largest(&self, count: usize) -> Vec<(&Change, Duration)> {
+        let leads = self.0.iter().filter_map(|change| match change.first() {
+            Some(First::Feed(lead)) => Some((change, lead)),
+            _ => None,
+        });
+        let mut leads: Vec<(&Change, Duration)> = leads.collect();
+        leads.sort_by_key(|(_, lead)| std::cmp::Reverse(*lead));
+        leads.truncate(count);
+        leads
+    }
 }
 
 /// Pairs each edge that polling saw with the last one before it that the feed showed of the key: polling sees what
 /// stands, so of several it is that one. Where there is none before it, with the first after it.
 pub(super) fn compare(old: &Side, new: &Side) -> Verdict {
-    let mut verdict = Verdict::default();
+    let mut changes = Vec::new();
     let mut rest = new.seen.clone();
     for ((key, edge), times) in &old.seen {
         let shown = rest.entry((key.clone(), *edge)).or_default();
         for time in times {
             let before = |shown: &Option<Duration>| time.is_none() || shown <= time;
             let at = match shown.iter().rposition(before) {
-                Some(at) => at,
-                None if shown.is_empty() => {
-                    if time.is_some() {
-                        verdict.only_old.0 += 1;
-                        verdict.only_old.1.insert(key.clone());
-                    }
-                    continue;
-                }
-                None => 0,
+                Some(at) => Some(at),
+                None if shown.is_empty() => None,
+                None => Some(0),
             };
-            let (Some(seen), Some(shown)) = (time, shown.remove(at)) else {
-                continue;
+            let change = Change {
+                key: key.clone(),
+                edge: *edge,
+                polled: time.map_or(Polled::Next, Polled::At),
+                shown: at.and_then(|at| shown.remove(at)),
             };
-            match seen.checked_sub(shown) {
-                Some(lead) => verdict.sooner.push(lead),
-                None => verdict.later.push(shown - *seen),
+            // What neither saw would be seen by another poll: nothing is known of it.
+            if change.at().is_some() {
+                changes.push(change);
             }
         }
     }
-    for ((key, _), times) in rest.into_iter().filter(|(_, times)| !times.is_empty()) {
-        verdict.only_new.0 += times.len() as u64;
-        verdict.only_new.1.insert(key);
+    for ((key, edge), times) in rest {
+        changes.extend(times.into_iter().map(|shown| Change {
+            key: key.clone(),
+            edge,
+            polled: Polled::Never,
+            shown,
+        }));
     }
-    verdict.sooner.sort_unstable();
-    verdict.later.sort_unstable();
-    verdict
+    changes.sort_by_key(Change::at);
+    Verdict(changes)
 }
 
 #[cfg(test)]
@@ -149,13 +253,41 @@ mod tests {
             (5, Edge::Open, 7),
         ]);
         assert_eq!((old.opens, old.closes, new.opens, new.closes), (2, 1, 4, 2));
-        let expected = Verdict {
-            sooner: vec![at(2), at(2)],
-            later: vec![at(1)],
-            only_old: (0, BTreeSet::new()),
-            only_new: (2, keys(&[3])),
+        let change = |number, edge, polled, shown| Change {
+            key: key(number),
+            edge,
+            polled,
+            shown: Some(at(shown)),
         };
-        assert_eq!(compare(&old, &new), expected);
+        let verdict = compare(&old, &new);
+        let expected = [
+            change(2, Edge::Open, Polled::At(at(3)), 1),
+            change(3, Edge::Open, Polled::Never, 1),
+            change(3, Edge::Close, Polled::Never, 2),
+            change(1, Edge::Close, Polled::At(at(6)), 4),
+            change(4, Edge::Open, Polled::At(at(6)), 7),
+            change(5, Edge::Open, Polled::Next, 7),
+        ];
+        assert_eq!(verdict.0, expected);
+        assert_eq!(verdict.sooner(), [at(2), at(2)]);
+        assert_eq!(verdict.later(), [at(1)]);
+        assert_eq!(verdict.only(Only::Polling).count(), 0);
+        assert_eq!(verdict.only(Only::Feed).count(), 2);
+        assert_eq!(expected[5].only(), None, "neither missed it");
+    }
+
+    #[test]
+    fn the_largest_leads_come_first() {
+        let mut old = Side::default();
+        old.looked(&keys(&[]), &keys(&[1, 2, 3]), at(9));
+        let new = shown(&[(1, Edge::Open, 8), (2, Edge::Open, 3), (3, Edge::Open, 6)]);
+        let verdict = compare(&old, &new);
+        let largest = verdict.largest(2);
+        let numbers: Vec<(&Key, Duration)> = largest
+            .iter()
+            .map(|(change, lead)| (&change.key, *lead))
+            .collect();
+        assert_eq!(numbers, [(&key(2), at(6)), (&key(3), at(3))]);
     }
 
     #[test]
@@ -164,8 +296,9 @@ mod tests {
         old.looked(&keys(&[]), &keys(&[1]), at(9));
         let new = shown(&[(1, Edge::Open, 1), (1, Edge::Close, 2), (1, Edge::Open, 8)]);
         let verdict = compare(&old, &new);
-        assert_eq!(verdict.sooner, [at(1)]);
-        assert_eq!(verdict.only_new, (2, keys(&[1])));
+        assert_eq!(verdict.sooner(), [at(1)]);
+        let missed: Vec<Edge> = verdict.only(Only::Feed).map(|change| change.edge).collect();
+        assert_eq!(missed, [Edge::Open, Edge::Close]);
     }
 
     #[test]
@@ -175,7 +308,13 @@ mod tests {
         old.looked(&keys(&[1]), &keys(&[1, 2]), at(3));
         old.would_see(&keys(&[1, 2]), &keys(&[1]));
         let verdict = compare(&old, &Side::default());
-        assert_eq!(verdict.only_old, (1, keys(&[2])));
-        assert_eq!(verdict.only_new.0, 0);
+        let drift = Change {
+            key: key(2),
+            edge: Edge::Open,
+            polled: Polled::At(at(3)),
+            shown: None,
+        };
+        assert_eq!(verdict.0, [drift]);
+        assert_eq!(verdict.0[0].only(), Some(Only::Polling));
     }
 }
