@@ -498,7 +498,7 @@ pub struct RunArgs {
 /// `compare`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  onair compare room --config onair.toml --poll 3s --for 60s\n  onair compare room --mysql mysql://onair@127.0.0.1:3306 --table live.room \\\n      --live-when 'live_status = 1' --columns uid,title --json\n\nPolls the live rows by SQL as a poller would, follows the same feed at --server, and tells opens and closes on both\nsides, what only one of them saw, and how much sooner. The demo of `onair up` cannot be polled: its table is in that\nprocess's memory. Exit code 3: polling saw something that the feed did not."
+    after_help = "Examples:\n  onair compare room --config onair.toml --poll 3s --for 60s\n  onair compare room --mysql mysql://onair@127.0.0.1:3306 --table live.room \\\n      --live-when 'live_status = 1' --columns uid,title --json\n\nPolls the live rows by SQL as a poller would, follows the same feed at --server, and tells opens and closes on both\nsides, what only one of them saw, and how much sooner; --json has a line for each of them. The\ndemo of `onair up` cannot be polled: its table is in that process's memory. Exit code 3: polling saw something that the feed did not."
 )]
 pub struct CompareArgs {
     /// The feed, as the server and the configuration name it
