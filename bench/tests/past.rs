@@ -96,8 +96,17 @@ async fn what_was_seen(mut world: World) -> Result<()> {
     Ok(())
 }
 
+/// The binlog file that is written to, and how long it is.
+fn binlog_end(world: &World) -> Result<(String, u64)> {
+    let listed = world.server.sql("SHOW BINARY LOGS")?;
+    let mut last = listed.lines().last().context("a binlog")?.split('\t');
+    let file = last.next().context("a name")?.to_owned();
+    Ok((file, last.next().context("a size")?.parse()?))
+}
+
 async fn explained(world: World) -> Result<()> {
     world.server.sql(&fill(1..=50))?;
+    let begun = binlog_end(&world)?;
     world
         .server
         .sql("UPDATE live.room SET live_status = 1, title = 'known' WHERE id = 7")?;
@@ -128,7 +137,23 @@ async fn explained(world: World) -> Result<()> {
             .collect()
     };
     // The log is in memory and what is folded has gone from it.
-    let told = stages(&read(&world.onair, &table, 0)?);
+    let lines = read(&world.onair, &table, 0)?;
+    let ended = binlog_end(&world)?;
+    let all = lines[0]["stages"].as_array().context("stages")?;
+    for stage in all.iter().filter(|stage| stage["gtid"].is_string()) {
+        let said = stage["position"].as_str().context("no position")?;
+        let (file, at) = said.split_once(':').context("a file and a position")?;
+        let at = at.parse::<u64>()?;
+        ensure!(
+            file == begun.0 && file == ended.0,
+            "{stage}: {begun:?} to {ended:?}"
+        );
+        ensure!(
+            begun.1 < at && at <= ended.1,
+            "{stage}: {begun:?} to {ended:?}"
+        );
+    }
+    let told = stages(&lines);
     for (name, verdict, title) in &told {
         let expected = match verdict.as_str() {
             "unknown" => Value::Null,

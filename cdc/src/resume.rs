@@ -358,6 +358,7 @@ pub async fn replay(
             Step::Transaction(transaction) => {
                 remember(prints, &transaction);
                 sequence.attest(clock::not_ahead(transaction.commit_time));
+                sequence.stands_at(stream.place());
                 if let Err(full) = sequence.transaction(transaction) {
                     return epoch(full.into());
                 }

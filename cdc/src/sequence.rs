@@ -13,6 +13,7 @@ use onair_model::{
     Record, Row, Sum, Version,
 };
 
+use crate::assemble::Place;
 use crate::change::{KeyChange, Transaction};
 
 /// Everything that the reader knows of what it has produced, for all feeds of its source.
@@ -28,7 +29,8 @@ pub struct Sequence {
     executed: GtidSet,
     /// Source time through which everything is delivered.
     source_time: i64,
-    position: String,
+    /// Where the stream stands, for people.
+    place: Option<Place>,
     lost_tail: bool,
     feeds: Vec<FeedSequence>,
     pending_bytes: usize,
@@ -149,7 +151,7 @@ impl Sequence {
             commit_time: begin.commit_time,
             executed: begin.executed,
             source_time: 0,
-            position: String::new(),
+            place: None,
             lost_tail: begin.lost_tail,
             feeds,
             pending_bytes: 0,
@@ -268,8 +270,10 @@ impl Sequence {
     }
 
     /// Where the stream stands, for people.
-    pub fn set_position(&mut self, position: String) {
-        self.position = position;
+    pub fn stands_at(&mut self, place: Option<&Place>) {
+        if let Some(place) = place {
+            self.place = Some(place.clone());
+        }
     }
 
     /// Counts a transaction that is not one of ours as delivered.
@@ -405,7 +409,7 @@ impl Sequence {
             } else {
                 executed_since
             },
-            position: self.position.clone(),
+            position: (self.place.as_ref()).map_or_else(String::new, Place::to_string),
             digest: feed.sum.digest,
             count: feed.sum.count,
             touched: named

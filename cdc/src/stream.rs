@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::assemble::{AssembleError, Assembler};
+use crate::assemble::{AssembleError, Assembler, Place};
 use crate::change::Step;
 use crate::source::{EventStream, SourceError};
 
@@ -60,6 +60,11 @@ impl Stream {
             self.assembler
                 .push(&event, &mut |step| steps.push_back(step))?;
         }
+    }
+
+    /// Where the last transaction read ends in the binlog, if the server said so.
+    pub fn place(&self) -> Option<&Place> {
+        self.assembler.place()
     }
 
     /// Whether an XA transaction is prepared and neither committed nor rolled back.

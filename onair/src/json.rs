@@ -462,6 +462,8 @@ pub struct StageForm<'a> {
     /// When that was committed.
     #[serde(serialize_with = "micros")]
     pub commit_time: i64,
+    /// Binlog file and position at or before which it ends.
+    pub position: Option<&'a str>,
     /// Milliseconds since the place was known to be complete.
     pub age_ms: Option<u64>,
     /// Where in it, or why it is not known.

@@ -1,10 +1,14 @@
 //! The verbs that read the past, against what `watch` saw as it happened. The source is the demo.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::process::{Up, onair};
+
+/// Nothing here takes longer on the slowest machine.
+const LONG: Duration = Duration::from_secs(60);
 
 type Content = BTreeMap<String, Value>;
 
@@ -46,6 +50,31 @@ fn read(up: &Up, arguments: &[&str]) -> (i32, Vec<Value>) {
         code,
         lines.unwrap_or_else(|_| panic!("{arguments:?}: {ended:?}")),
     )
+}
+
+/// The one column of a key.
+fn number(key: &str) -> String {
+    let key: Value = serde_json::from_str(key).unwrap();
+    let mut columns = key.as_object().unwrap().values();
+    columns.next().unwrap().to_string()
+}
+
+/// How many places of `explain` tell where in the binlog the last change is.
+fn positioned(stages: &Value) -> usize {
+    let mut count = 0;
+    for stage in stages.as_array().unwrap() {
+        let Some(position) = stage["position"].as_str() else {
+            continue;
+        };
+        let (file, at) = position.split_once(':').unwrap();
+        assert!(
+            !file.is_empty() && at.parse::<u64>().unwrap() > 4,
+            "{stage}"
+        );
+        assert!(stage["gtid"].is_string(), "{stage}");
+        count += 1;
+    }
+    count
 }
 
 #[test]
@@ -119,8 +148,7 @@ fn the_past_is_what_was_seen() {
     let mut often: Vec<_> = changes.into_iter().collect();
     often.sort_by_key(|(_, changes)| std::cmp::Reverse(*changes));
     for (key, _) in &often[..3] {
-        let id: Value = serde_json::from_str(key).unwrap();
-        let id = id.as_object().unwrap().values().next().unwrap().to_string();
+        let id = number(key);
         let (code, history) = read(&up, &["history", "room", &id]);
         assert_eq!(code, 0);
         let version = |text: &str| -> (u64, u64) {
@@ -156,14 +184,19 @@ fn the_past_is_what_was_seen() {
         );
     }
     // A key that changes all the time is somewhere on its way, and nobody contradicts another.
+    let mut positions = 0;
     for (key, _) in &often[..10] {
-        let id: Value = serde_json::from_str(key).unwrap();
-        let id = id.as_object().unwrap().values().next().unwrap().to_string();
+        let id = number(key);
         let (code, explained) = read(&up, &["explain", "room", &id, "--server", &up.url()]);
         let stages = explained[0]["stages"].as_array().unwrap();
         let names: Vec<_> = stages.iter().map(|stage| &stage["name"]).collect();
-        // The same server twice: log and store are told once.
-        assert_eq!(names, ["log", "store", "server", "server"]);
+        // The same server twice: log and store are told once. No configuration: the table is not asked, and that is told.
+        assert_eq!(names, ["mysql", "log", "store", "server", "server"]);
+        let why = stages[0]["place"].as_str().unwrap();
+        assert!(
+            why.starts_with("not asked: ") && why.contains("--config"),
+            "{why}"
+        );
         assert_eq!(code, 0, "{stages:?}");
         for stage in stages {
             assert_ne!(stage["verdict"], "disagrees", "{stages:?}");
@@ -172,9 +205,23 @@ fn the_past_is_what_was_seen() {
             assert_eq!(stage["row"].is_object(), known, "{stages:?}");
         }
         assert!(
-            stages[1..].iter().all(|stage| stage["version"].is_string()),
+            stages[2..].iter().all(|stage| stage["version"].is_string()),
             "{stages:?}"
         );
+        positions += positioned(&explained[0]["stages"]);
+    }
+    // Sooner or later one of them has just changed.
+    let began = Instant::now();
+    for (key, _) in often.iter().cycle() {
+        if positions > 0 {
+            break;
+        }
+        assert!(
+            began.elapsed() < LONG,
+            "no place knows where in the binlog a change is"
+        );
+        let (_, explained) = read(&up, &["explain", "room", &number(key)]);
+        positions += positioned(&explained[0]["stages"]);
     }
     let (code, history) = read(&up, &["history", "room", "999999999"]);
     assert_eq!((code, history.len()), (3, 0));

@@ -361,6 +361,7 @@ fn stage() -> Stage {
         place: "base 01 at 3-46".to_owned(),
         source_time: 1_760_000_000_000_008,
         executed: "0-1-47".to_owned(),
+        position: "binlog.000004:1234".to_owned(),
     }
 }
 

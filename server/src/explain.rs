@@ -9,10 +9,12 @@ use onair_log::{Entry, EventLog, LogError, Offset, Partition, Payload};
 use onair_model::assembly::apply;
 use onair_model::fold::{replay, sum_of};
 use onair_model::parts::Parts;
-use onair_model::{Body, Bucket, Digest, Gtid, Key, Lineage, Record, Row, Snapshot, Sum, Version};
+use onair_model::{
+    Body, Bucket, CutRecord, Digest, Gtid, Key, Lineage, Record, Row, Snapshot, Sum, Version,
+};
 use onair_proto::{convert, v1};
 use onair_store::head::{self, Head, LoadError};
-use onair_store::{CellKey, ShardStore, StoreError};
+use onair_store::{CellKey, ShardStore, StoreError, past};
 use tokio::time::{Instant, timeout_at};
 
 /// Offsets of the bucket's partition that are searched, from its end.
@@ -40,6 +42,8 @@ struct Held {
     change: Option<(Gtid, i64)>,
     source_time: i64,
     place: String,
+    /// Binlog position at or before which that transaction ends.
+    position: String,
 }
 
 fn stage(name: &str, held: Result<Held, String>) -> v1::Stage {
@@ -64,46 +68,87 @@ fn stage(name: &str, held: Result<Held, String>) -> v1::Stage {
         place: held.place,
         source_time: held.source_time,
         executed: String::new(),
+        position: held.position,
     }
 }
 
 /// The last entry of the bucket's partition that touches the key, as far back as is searched.
 pub(crate) async fn in_log(log: &dyn EventLog, subject: &Subject) -> v1::Stage {
-    let found = search(log, subject).await;
+    let mut found = search(log, subject).await;
+    if let Ok(Ok(held)) = &mut found
+        && held.change.is_some()
+    {
+        // The row is told also where the cuts cannot be read.
+        let cut = first_cut(log, subject, held.since).await.ok().flatten();
+        held.position = cut.map(|cut| cut.position).unwrap_or_default();
+    }
     stage("log", found.unwrap_or_else(|error| Err(error.to_string())))
+}
+
+/// The first cut at or after a version, as far back as is searched: it stands in the same flush as the version.
+async fn first_cut(
+    log: &dyn EventLog,
+    subject: &Subject,
+    version: Version,
+) -> Result<Option<CutRecord>, LogError> {
+    let mut found = None;
+    read_back(log, &subject.feed, Partition::Cuts, |entry| {
+        if let Payload::Cut(cut) = entry.payload {
+            let is_first = cut.prev_cut < version && version <= cut.version;
+            let is_ours = cut.lineage == subject.lineage && cut.epoch() == version.epoch();
+            if is_first && is_ours && found.is_none() {
+                found = Some(cut);
+            }
+        }
+    })
+    .await?;
+    Ok(found)
 }
 
 async fn search(log: &dyn EventLog, subject: &Subject) -> Result<Result<Held, String>, LogError> {
     let partition = Partition::Bucket(subject.bucket);
-    let ends = log.ends(&subject.feed).await?;
-    let Some((_, ends)) = ends.iter().find(|(of, _)| *of == partition) else {
-        return Ok(Err(format!("there is no {partition}")));
-    };
-    let high = ends.high.0;
-    let first = ends.low.0.max(high.saturating_sub(LOG_OFFSETS_MAX));
-    let deadline = Instant::now() + LOG_TIME_MAX;
     let mut search = Search {
         subject,
         parts: Parts::default(),
         found: None,
     };
+    let read = read_back(log, &subject.feed, partition, |entry| search.take(entry)).await?;
+    let Some((first, next)) = read else {
+        return Ok(Err(format!("there is no {partition}")));
+    };
+    Ok(search.found.ok_or_else(|| {
+        format!("{partition}: no entry from offset {first} to {next} touches the key")
+    }))
+}
+
+/// Reads the end of a partition: from which offset, and to which.
+async fn read_back(
+    log: &dyn EventLog,
+    feed: &str,
+    partition: Partition,
+    mut take: impl FnMut(Entry) + Send,
+) -> Result<Option<(u64, u64)>, LogError> {
+    let ends = log.ends(feed).await?;
+    let Some((_, ends)) = ends.iter().find(|(of, _)| *of == partition) else {
+        return Ok(None);
+    };
+    let high = ends.high.0;
+    let first = ends.low.0.max(high.saturating_sub(LOG_OFFSETS_MAX));
+    let deadline = Instant::now() + LOG_TIME_MAX;
     let mut next = first;
     if first < high {
-        let from = [(partition, Offset(first))];
-        let mut follower = log.follow(&subject.feed, &from).await?;
+        let mut follower = log.follow(feed, &[(partition, Offset(first))]).await?;
         while next < high {
             let Ok(entries) = timeout_at(deadline, follower.next()).await else {
                 break;
             };
             for entry in entries? {
                 next = entry.offset.0 + 1;
-                search.take(entry);
+                take(entry);
             }
         }
     }
-    Ok(search.found.ok_or_else(|| {
-        format!("{partition}: no entry from offset {first} to {next} touches the key")
-    }))
+    Ok(Some((first, next)))
 }
 
 struct Search<'a> {
@@ -137,6 +182,7 @@ impl Search<'_> {
                     change,
                     source_time: 0,
                     place: place.clone(),
+                    position: String::new(),
                 });
             }
         };
@@ -225,7 +271,13 @@ async fn load(
             head.state.d
         ),
     };
+    // The row is told also where the history cannot be read.
+    let cut = match change {
+        Some(_) => past::full_cut_from(store, &subject.feed, since).await.ok(),
+        None => None,
+    };
     Ok(Ok(Held {
+        position: cut.flatten().map(|cut| cut.position).unwrap_or_default(),
         row: rows.get(key).cloned(),
         since,
         version: head.state.through,
@@ -254,6 +306,7 @@ pub(crate) fn shown(snapshot: Option<&Snapshot>, subject: &Subject) -> v1::Stage
         version: seal.version,
         change: None,
         source_time: seal.source_time,
+        position: String::new(),
         place: format!("snapshot of {} rows", seal.count),
     };
     v1::Stage {

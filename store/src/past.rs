@@ -238,6 +238,23 @@ pub async fn bucket_at(
     past.bucket(store, bucket).await
 }
 
+/// The first full cut at or after a version, of its epoch, if what is kept reaches back to the version.
+pub async fn full_cut_from(
+    store: &dyn ShardStore,
+    feed: &Arc<str>,
+    version: Version,
+) -> Result<Option<CutRecord>, PastError> {
+    let around = cuts::around(store, feed, Moment::Version(version)).await?;
+    let Some(before) = around.before else {
+        return Ok(None);
+    };
+    if before.version == version {
+        return Ok(Some(before));
+    }
+    let after = around.after.map(|(after, _)| after);
+    Ok(after.filter(|after| after.epoch() == version.epoch()))
+}
+
 impl Past {
     /// Finds the version of a moment.
     pub async fn open(

@@ -16,6 +16,7 @@ mod gtid;
 mod kind;
 mod mariadb;
 mod payload;
+mod place;
 mod query;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,6 +31,7 @@ use self::group::Group;
 use self::kind::Named;
 use self::mariadb::Inflater;
 use self::payload::Unpacker;
+pub use self::place::Place;
 pub use self::xa::Xid;
 use self::xa::{Changes, Prepared};
 use crate::change::{Step, Transaction};
@@ -113,6 +115,10 @@ pub struct Assembler {
     catching_up: Option<CatchingUp>,
     /// The last group that ended, for errors.
     last: Option<Gtid>,
+    /// Where the last event ended, once the server has named the file.
+    here: Option<Place>,
+    /// Where the last group did.
+    ended: Option<Place>,
 }
 
 impl Assembler {
@@ -130,6 +136,8 @@ impl Assembler {
             inflater: Inflater::default(),
             catching_up: None,
             last: None,
+            here: None,
+            ended: None,
         }
     }
 
@@ -158,6 +166,11 @@ impl Assembler {
         self.prepared.iter()
     }
 
+    /// Where the last group that was handed over ended in the binlog, if the server said so.
+    pub fn place(&self) -> Option<&Place> {
+        self.ended.as_ref()
+    }
+
     /// Takes the next event and hands over the steps that it completes: none, one, or two when a group that
     /// nothing ended is followed by another event.
     pub fn push(
@@ -165,6 +178,12 @@ impl Assembler {
         event: &RawEvent,
         steps: &mut impl FnMut(Step),
     ) -> Result<(), AssembleError> {
+        match (event.kind, &mut self.here) {
+            (kind::ROTATE, here) => *here = Place::of_rotate(&event.body),
+            // It tells where the server reads, not where what it sent ends.
+            (kind::HEARTBEAT | kind::HEARTBEAT_V2, _) | (_, None) => {}
+            (_, Some(here)) => here.pass(event.next_position),
+        }
         self.route(event, steps)
             .map_err(|fault| self.explain(event.kind, fault))
     }
@@ -274,6 +293,7 @@ impl Assembler {
             return;
         };
         self.last = Some(group.gtid);
+        self.ended.clone_from(&self.here);
         if let Some(beginning) = &mut self.catching_up {
             beginning.delivered.insert(&group.gtid);
         }

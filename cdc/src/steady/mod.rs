@@ -252,6 +252,7 @@ impl<'a> Steady<'a> {
                 }
                 self.sequence
                     .attest(clock::not_ahead(transaction.commit_time));
+                self.sequence.stands_at(self.stream.place());
                 self.sequence
                     .transaction(transaction)
                     .map_err(|full| Ended::Epoch(full.into()))

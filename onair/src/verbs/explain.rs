@@ -6,6 +6,7 @@
 //! still the same afterwards.
 
 mod judge;
+mod unasked;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use crate::exit::{Exit, Failure};
 use crate::json::{self, ExplainForm, RowColumns, StageForm};
 use crate::output::{Output, Tone, ago};
 use crate::source::{self, Opened};
+
+/// Why there is nothing from the table.
+const NO_TABLE: &str = "not asked: only the configuration says where the table is; add --config FILE, or --mysql with the feed's --table, --live-when and --columns";
 
 pub(crate) async fn run(args: ExplainArgs, out: &mut Output) -> Result<(), Failure> {
     let mut servers = Vec::with_capacity(args.server.len());
@@ -55,10 +59,19 @@ pub(crate) async fn run(args: ExplainArgs, out: &mut Output) -> Result<(), Failu
             }
         }
     }
-    if let (Some(table), Some((executed, row))) = (&table, before) {
-        let (_, after) = table.row(&key).await?;
-        places.insert(0, table.place(executed, row, after));
+    let of_table = match (&table, before) {
+        (Some(table), Some((executed, row))) => {
+            let (_, after) = table.row(&key).await?;
+            table.place(executed, row, after)
+        }
+        _ => Place::silent("mysql", NO_TABLE.to_owned()),
+    };
+    places.insert(0, of_table);
+    let mut statuses = Vec::with_capacity(servers.len());
+    for server in &servers {
+        statuses.push(server.status().await?.roles);
     }
+    places.extend(unasked::servers(&statuses, clock::now()));
     let verdicts = judge(&places);
     let shown = Shown {
         feed: &args.of,
@@ -111,6 +124,7 @@ fn place(server: &Server, stage: v1::Stage) -> Result<Place, Failure> {
         complete: stage.source_time,
         executed,
         place: stage.place,
+        position: stage.position,
     })
 }
 
@@ -189,6 +203,7 @@ impl Table {
             commit_time: 0,
             complete: clock::now().as_microsecond(),
             executed: Some(executed),
+            position: String::new(),
             place: match is_stable {
                 true => self.opened.name.clone(),
                 false => format!(
@@ -233,6 +248,7 @@ impl Shown<'_> {
                 version: versions.map(|(_, version)| version),
                 gtid: place.gtid,
                 commit_time: place.commit_time,
+                position: Some(&*place.position).filter(|position| !position.is_empty()),
                 age_ms: age(place).map(|age| age.as_millis() as u64),
                 place: &place.place,
             });
@@ -272,6 +288,9 @@ impl Shown<'_> {
                 more.push(format!("by {gtid}"));
             }
             more.extend(json::time(place.commit_time).map(|time| format!("committed {time}")));
+            if !place.position.is_empty() {
+                more.push(format!("in the binlog up to {}", place.position));
+            }
             more.extend(age(place).map(|age| format!("{} old", ago(age))));
             more.extend(place.server.clone());
             more.push(place.place.clone());

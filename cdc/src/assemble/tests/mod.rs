@@ -54,6 +54,23 @@ fn groups_end_with_xid_commit_rollback_or_one_statement() {
 }
 
 #[test]
+fn a_place_is_where_the_last_group_ended() {
+    let mut events = vec![event(kind::ROTATE, [4, 0, 0, 0, 0, 0, 0, 0, b'b'])];
+    events.extend(inserting(1, &[(1, 5)]));
+    events.push(event(kind::HEARTBEAT, *b"binlog.000001"));
+    events.push(gtid(2));
+    let mut assembler = assembler(Dialect::Mysql);
+    let mut places = Vec::new();
+    for (at, mut event) in (0..).zip(events) {
+        event.next_position = 100 * at;
+        assembler.push(&event, &mut |_| {}).unwrap();
+        places.extend(assembler.place().map(Place::to_string));
+    }
+    // At the end of the group, and no further until the next one ends.
+    assert_eq!(places, ["b:500"; 3]);
+}
+
+#[test]
 fn the_commit_time_is_that_of_the_immediate_server_or_else_the_header_s() {
     let tagged = |time: &[u8]| {
         let mut fields = vec![0, 0, 2];

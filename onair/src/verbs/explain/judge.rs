@@ -23,6 +23,27 @@ pub(super) struct Place {
     /// What is contained; of MySQL: what was, before the row was read for the first time.
     pub(super) executed: Option<GtidSet>,
     pub(super) place: String,
+    /// Binlog position at or before which the transaction `gtid` ends; empty where that is not known.
+    pub(super) position: String,
+}
+
+impl Place {
+    /// One that does not say: why.
+    pub(super) fn silent(name: &str, why: String) -> Self {
+        Place {
+            name: name.to_owned(),
+            server: None,
+            known: false,
+            row: None,
+            versions: None,
+            gtid: None,
+            commit_time: 0,
+            complete: 0,
+            executed: None,
+            place: why,
+            position: String::new(),
+        }
+    }
 }
 
 /// What a place is, beside those before it.
@@ -149,6 +170,7 @@ mod tests {
             complete: 0,
             executed: (!executed.is_empty()).then(|| executed.parse().unwrap()),
             place: String::new(),
+            position: String::new(),
         }
     }
 
