@@ -80,7 +80,7 @@ mod tests {
             );
             places.into_iter().map(|place| place.place).collect()
         };
-        let one = named(&[a.clone()]);
+        let one = named(std::slice::from_ref(&a));
         assert_eq!(one.len(), 2);
         assert!(
             one[0].starts_with("not asked: process b (serving, as it said 2.5 s ago);"),
