@@ -306,7 +306,7 @@ async fn compared(world: World) -> Result<()> {
         [{"id": 2}, "open", "feed"],
         [{"id": 3}, "close", null],
     ]);
-    ensure!(told(&changes) == expected, "{changes:?}");
+    ensure!(edges(&changes) == expected, "{changes:?}");
     for change in &changes {
         let both = change["only"].is_null();
         ensure!(change["feed"].is_string(), "{change}");
@@ -329,14 +329,14 @@ async fn compared(world: World) -> Result<()> {
     };
     let (changes, run) = compare(&world, unlogged, 3)?;
     let expected = serde_json::json!([[{"id": 1}, "close", "polling"]]);
-    ensure!(told(&changes) == expected, "{changes:?}");
+    ensure!(edges(&changes) == expected, "{changes:?}");
     ensure!(side(&run["old"]) == (Some(0), Some(1), Some(1)), "{run}");
     ensure!(side(&run["new"]) == (Some(0), Some(0), Some(0)), "{run}");
     Ok(())
 }
 
 /// Key, edge and who alone saw it, by key.
-fn told(changes: &[Value]) -> Value {
+fn edges(changes: &[Value]) -> Value {
     let told = |change: &Value| serde_json::json!([change["key"], change["edge"], change["only"]]);
     let mut told: Vec<Value> = changes.iter().map(told).collect();
     told.sort_by_key(Value::to_string);
