@@ -257,6 +257,10 @@ impl<L: EventLog + ?Sized + 'static> EventLog for Faulty<L> {
         self.inner.trouble()
     }
 
+    fn figures(&self) -> Option<String> {
+        self.inner.figures()
+    }
+
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError> {
         self.read().await?;
         self.inner.open(layout).await

@@ -178,6 +178,12 @@ pub trait EventLog: Send + Sync + fmt::Debug {
         None
     }
 
+    /// How it does at this moment, in words for people: what is under way, how fast it answers, how far followers are
+    /// behind. Nothing where there is nothing to wait for.
+    fn figures(&self) -> Option<String> {
+        None
+    }
+
     /// Makes the feed's log or checks that it is as it should be, and tells which one it is.
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError>;
 

@@ -62,6 +62,10 @@ impl Local {
                 detail.push_str("; the log: ");
                 detail.push_str(&trouble);
             }
+            if let Some(figures) = self.log.figures() {
+                detail.push_str("; its log: ");
+                detail.push_str(&figures);
+            }
             Some(Said {
                 report: RoleReport {
                     role: role.to_owned(),

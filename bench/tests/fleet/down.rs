@@ -30,6 +30,11 @@ async fn down_alone(mut fleet: Fleet) -> Result<()> {
     fleet.checkpointed()?;
     let observer = Observer::connect_to(&fleet.addresses()).await?;
     change(&fleet, &observer).await?;
+    said(&fleet, "nothing", |told| {
+        let of_log = |of: &str, words: &str| roles(told, of).all(|role| role_says(role, words));
+        of_log("reader", " under way, ") && of_log("server", " entries behind")
+    })
+    .await?;
 
     // The store: the server goes on from memory, and says that what it hears of others is old.
     shut(&fleet.ways.cassandra).await?;
@@ -201,7 +206,7 @@ async fn said(fleet: &Fleet, of: &str, so: impl Fn(&Value) -> bool) -> Result<()
     loop {
         let told = fleet.told()?;
         if so(&told) {
-            println!("{of} is down: {}", told["roles"]);
+            println!("down: {of}: {}", told["roles"]);
             return Ok(());
         }
         ensure!(

@@ -159,6 +159,10 @@ impl EventLog for KafkaLog {
         self.status().trouble
     }
 
+    fn figures(&self) -> Option<String> {
+        self.status().figures()
+    }
+
     async fn open(&self, layout: &Layout) -> Result<LogId, LogError> {
         let shared = &self.shared;
         if let Ok(feed) = shared.feed(&layout.feed) {

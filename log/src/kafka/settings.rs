@@ -211,6 +211,7 @@ impl Settings {
             .set("fetch.wait.max.ms", longest.as_millis().to_string())
             // By default a follower that is behind pauses for a second whenever its queue is full.
             .set("fetch.queue.backoff.ms", "1")
+            .set("statistics.interval.ms", "1000")
             .set("fetch.error.backoff.ms", "20")
             .set("queued.min.messages", "1000000")
             .set("queued.max.messages.kbytes", (fetch / 1024).to_string())

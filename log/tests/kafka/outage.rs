@@ -115,6 +115,18 @@ async fn a_frozen_broker_is_waited_for_and_fills_the_room() {
     let from = lows(&log, "f").await;
     let mut follower = log.follow("f", &from).await.unwrap();
     log.append(flush("f", 0, 1, 10)).await.unwrap();
+    let mut seen = cuts(&next(&mut *follower).await.unwrap());
+    // Clients tell their figures each second.
+    let begun = Instant::now();
+    while log.status().behind != Some(0) || log.status().round_trip.is_none() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", log.status());
+        if let Ok(entries) = timeout(Duration::from_millis(50), follower.next()).await {
+            seen.extend(cuts(&entries.unwrap()));
+        }
+    }
+    let figures = log.figures().unwrap();
+    println!("{figures}");
+    assert!(figures.contains(" under way, ") && figures.ends_with(", 0 entries behind"));
     server.sigstop().unwrap();
     let append = |sequence| log.append(flush("f", 0, sequence, 40_000));
     let (two, three, given_up, five) = (append(2), append(3), append(4), append(5));
@@ -137,7 +149,6 @@ async fn a_frozen_broker_is_waited_for_and_fills_the_room() {
     for append in [five, three, two] {
         timeout(PATIENCE, append).await.unwrap().unwrap();
     }
-    let mut seen = Vec::new();
     while seen.last() != Some(&5) {
         seen.extend(cuts(&next(&mut *follower).await.unwrap()));
     }
