@@ -1,7 +1,7 @@
 //! TLS of the service, by rustls with ring.
 //!
-//! In: PEM files, read once at the start. Out: connections whose handshake is done. Wrong: [`TlsError`] at the start;
-//! a handshake that fails is logged, and its client told as far as it can be.
+//! In: PEM files, read at the start and whenever they are said to be others. Out: connections whose handshake is done.
+//! Wrong: [`TlsError`]; a handshake that fails is logged, and its client told as far as it can be.
 
 use std::fmt;
 use std::io;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::stream::{self, Stream};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -42,9 +43,9 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Who a server is, and whose clients it takes.
+/// Who a server is, and whose clients it takes. Clones are one: what one of them reads again, all use.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls(Arc<ArcSwap<ServerConfig>>);
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,44 +95,53 @@ pub enum TlsError {
 impl Tls {
     /// Reads the files.
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        let identity = |source| TlsError::Identity {
-            certificate: files.certificate.clone(),
-            key: files.key.clone(),
-            source,
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(identity)?;
-        let builder = match &files.client_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let refused = |source: Box<dyn std::error::Error + Send + Sync>| {
-                    let path = path.clone();
-                    TlsError::Authority { path, source }
-                };
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| refused(error.into()))?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| refused(error.into()))?;
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let chain = certificates(&files.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| {
-            let path = files.key.clone();
-            TlsError::Unreadable { path, source }
-        })?;
-        let mut config = builder.with_single_cert(chain, key).map_err(identity)?;
-        config.alpn_protocols.push(b"h2".to_vec());
-        Ok(Tls(Arc::new(config)))
+        Ok(Tls(Arc::new(ArcSwap::from_pointee(config(files)?))))
     }
+
+    /// Reads files again, for connections from now on; those that there are go on. What is of no use changes nothing.
+    pub fn read_again(&self, files: &TlsFiles) -> Result<(), TlsError> {
+        self.0.store(Arc::new(config(files)?));
+        Ok(())
+    }
+}
+
+fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let identity = |source| TlsError::Identity {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        source,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(identity)?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let refused = |source: Box<dyn std::error::Error + Send + Sync>| {
+                let path = path.clone();
+                TlsError::Authority { path, source }
+            };
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| refused(error.into()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| refused(error.into()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| {
+        let path = files.key.clone();
+        TlsError::Unreadable { path, source }
+    })?;
+    let mut config = builder.with_single_cert(chain, key).map_err(identity)?;
+    config.alpn_protocols.push(b"h2".to_vec());
+    Ok(config)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -157,7 +167,7 @@ pub(crate) fn incoming(
 ) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> + use<> {
     let hall = Hall {
         door,
-        acceptor: TlsAcceptor::from(Arc::clone(&tls.0)),
+        tls: tls.clone(),
         handshakes: JoinSet::new(),
     };
     stream::unfold(hall, async |mut hall| Some((hall.next().await, hall)))
@@ -166,7 +176,7 @@ pub(crate) fn incoming(
 /// Between the door and the service.
 struct Hall {
     door: Door,
-    acceptor: TlsAcceptor,
+    tls: Tls,
     handshakes: JoinSet<Option<TlsStream<TcpStream>>>,
 }
 
@@ -182,7 +192,7 @@ impl Hall {
                     }
                 }
                 (stream, peer) = self.door.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
-                    let acceptor = self.acceptor.clone();
+                    let acceptor = TlsAcceptor::from(self.tls.0.load_full());
                     self.handshakes.spawn(async move {
                         let greeted = timeout(HANDSHAKE, greet(acceptor, stream)).await;
                         let refused = match greeted {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use onair_bench::observer::Observer;
 use onair_bench::proxy::{Door, Proxy};
+use onair_sdk::{Feed, Raw, Tls};
+use onair_xtask::servers::Certificates;
 use serde_json::Value;
 
 use super::{Fleet, PATIENCE, Size, command, run};
@@ -127,17 +129,31 @@ async fn sighup(mut fleet: Fleet) -> Result<()> {
         "taken=\"logging.level\"",
         "needs_restart=\"reader.scan_period\"",
     ];
-    heard(&mut fleet, &named).await?;
+    heard(&mut fleet, "cdc-1", &named).await?;
     // Now it says what it did not say before.
     command(&["re-derive"], &fleet.config)?;
     commit(&fleet)?;
-    heard(&mut fleet, &["an epoch is opened epoch=2"]).await?;
+    heard(&mut fleet, "cdc-1", &["an epoch is opened epoch=2"]).await?;
+
+    // Nobody is told the password; that it is another one they are.
+    let other = changed.replace("onair:secret@", "onair:other@");
+    fs::write(&fleet.config, other)?;
+    fleet.role("cdc-1")?.sighup()?;
+    let named = "needs_restart=\"source.url, reader.scan_period\"";
+    heard(&mut fleet, "cdc-1", &[named]).await?;
 
     // What is wrong changes nothing, and is said.
     fs::write(&fleet.config, format!("{changed}nonsense = 1\n"))?;
     fleet.role("cdc-1")?.sighup()?;
-    heard(&mut fleet, &["everything stays as it is", "nonsense"]).await?;
+    heard(
+        &mut fleet,
+        "cdc-1",
+        &["everything stays as it is", "nonsense"],
+    )
+    .await?;
     ensure!(fleet.role("cdc-1")?.is_running()?, "it ended");
+
+    certified(&mut fleet, &text).await?;
     fs::write(&fleet.config, text)?;
     for role in &mut fleet.roles {
         role.stop()?;
@@ -145,11 +161,61 @@ async fn sighup(mut fleet: Fleet) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the reader's log has all of these words.
-async fn heard(fleet: &mut Fleet, words: &[&str]) -> Result<()> {
+/// A server reads its certificate again; clients that are there stay, and those that come meet the new one.
+async fn certified(fleet: &mut Fleet, text: &str) -> Result<()> {
+    let dir = fleet.dir.path().to_owned();
+    let (before, after) = (dir.join("before"), dir.join("after"));
+    let before = Certificates::make(&before)?;
+    let after = Certificates::make(&after)?;
+    let (certificate, key) = (dir.join("server.pem"), dir.join("key.pem"));
+    let put = |of: &Certificates| {
+        fs::copy(&of.server, &certificate)?;
+        fs::copy(&of.server_key, &key)
+    };
+    put(&before)?;
+    let lines = format!("[server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    fs::write(&fleet.config, format!("{text}{lines}"))?;
+    let server = fleet.role("server-1")?;
+    server.stop()?;
+    server.start()?;
+    let url = format!("https://{}", server.address());
+    let connect = async |of: &Certificates| {
+        let tls = Tls::new().ca_file(&of.authority);
+        let builder = Feed::<Raw>::builder([url.as_str()], "room").tls(tls);
+        builder.connect().await
+    };
+    let there = connect(&before).await?;
+
+    put(&after)?;
+    fleet.role("server-1")?.sighup()?;
+    let words = "taken=\"the files of [server.tls]\"";
+    heard(fleet, "server-1", &[words]).await?;
+    let new = connect(&after).await?;
+    ensure!(
+        connect(&before).await.is_err(),
+        "the old certificate is shown"
+    );
+    commit(fleet)?;
+    let set = fleet.executed()?;
+    for feed in [&there, &new] {
+        tokio::time::timeout(PATIENCE, feed.wait_for(set.as_str())).await??;
+    }
+    ensure!(there.status().reconnects == 0, "{:?}", there.status());
+
+    // A key of another certificate is not taken.
+    fs::copy(&before.server_key, &key)?;
+    fleet.role("server-1")?.sighup()?;
+    let words = ["[server.tls] was not taken", "cannot be used together"];
+    heard(fleet, "server-1", &words).await?;
+    connect(&after).await?;
+    Ok(())
+}
+
+/// Waits until a role's log has all of these words.
+async fn heard(fleet: &mut Fleet, role: &str, words: &[&str]) -> Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let log = fleet.role("cdc-1")?.log();
+        let log = fleet.role(role)?.log();
         let missing = words.iter().find(|words| !log.contains(**words));
         let Some(missing) = missing else {
             return Ok(());

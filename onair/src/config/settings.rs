@@ -48,6 +48,11 @@ impl Setting {
         self.name.rsplit_once('.').unwrap_or(("", self.name))
     }
 
+    /// Whether two configurations have another value, also of what is not shown.
+    pub fn differs(&self, one: &Config, other: &Config) -> bool {
+        (self.get)(one) != (self.get)(other)
+    }
+
     /// Its value as it may be shown.
     pub fn shown(&self, config: &Config) -> String {
         let value = (self.get)(config);
@@ -122,7 +127,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(share "demo.live_share", c => c.demo.live_share, "Share of the demo's rows that is live."),
     setting!(number "demo.seed", c => c.demo.seed, "Seed of the demo's rows and workload."),
     setting!(text "server.listen", c => c.listen, "Address of the gRPC service; port 0 is chosen by the system and printed."),
-    setting!(optional_file "server.tls.certificate", c => c.server_tls.certificate, "The service's certificate, then those between it and its authority, PEM. With it and its key the service speaks TLS only. Read at the start."),
+    setting!(optional_file "server.tls.certificate", c => c.server_tls.certificate, "The service's certificate, then those between it and its authority, PEM. With it and its key the service speaks TLS only. Read at the start and on SIGHUP."),
     setting!(optional_file "server.tls.key", c => c.server_tls.key, "The certificate's key, PEM."),
     setting!(optional_file "server.tls.client_ca", c => c.server_tls.ca, "Authorities of clients, PEM: who shows no certificate of theirs is refused (mTLS)."),
     setting!(count "server.clients_max", c => c.server.clients_max, "Subscribers of one feed at once."),

@@ -1,5 +1,6 @@
 //! `cdc`, `merger`, `server`: one role a process. They meet in log and store only, and start in any order.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::up::{failed, until, unusable};
 use crate::admin::Probes;
 use crate::backends::{self, Backends};
 use crate::cli::{MergerArgs, RoleArgs, ServerArgs, SourceArgs};
-use crate::config::{Config, Loaded, report};
+use crate::config::{Config, Loaded, SETTINGS, report};
 use crate::exit::{Exit, Failure, chain};
 use crate::json::{self, RoleEndForm, RoleReadyForm};
 use crate::logging::{self, Levels};
@@ -35,6 +36,12 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Settings that take effect without a restart.
 const RELOADED: &[&str] = &["logging.level"];
+/// Those of a server that speaks TLS already. Their files are read again whether or not the settings changed.
+const RELOADED_TLS: &[&str] = &[
+    "server.tls.certificate",
+    "server.tls.key",
+    "server.tls.client_ca",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -96,6 +103,8 @@ struct Reload {
     flags: Vec<Flag>,
     loaded: Loaded,
     levels: Levels,
+    /// Of a server that speaks it.
+    tls: Option<Tls>,
 }
 
 async fn run(
@@ -139,6 +148,7 @@ async fn run(
     {
         places.push(("grpc", format!("{}://{address}", scheme(tls.as_ref()))));
     }
+    let spoken = door.as_ref().and_then(|(_, tls)| tls.clone());
     let mut signals = Signals::new()?;
     let process = source::process(&loaded.config);
     if !args.json {
@@ -163,6 +173,7 @@ async fn run(
             flags,
             loaded: loaded.clone(),
             levels,
+            tls: spoken,
         },
         deadline,
         stop_max: STOP_MAX + loaded.config.server.drain,
@@ -223,18 +234,23 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener, Failure> {
 
 /// Who the service is, if it speaks TLS.
 pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Failure> {
+    let files = tls_files(config);
+    files
+        .map(|files| Tls::read(&files))
+        .transpose()
+        .map_err(|error| {
+            let text = format!("[server.tls]: {}", chain(&error));
+            Failure::new(Exit::Failed, text)
+        })
+}
+
+fn tls_files(config: &Config) -> Option<TlsFiles> {
     let files = &config.server_tls;
-    let Some((certificate, key)) = files.certificate.clone().zip(files.key.clone()) else {
-        return Ok(None);
-    };
-    let files = TlsFiles {
+    let (certificate, key) = files.certificate.clone().zip(files.key.clone())?;
+    Some(TlsFiles {
         certificate,
         key,
         client_ca: files.ca.clone(),
-    };
-    Tls::read(&files).map(Some).map_err(|error| {
-        let text = format!("[server.tls]: {}", chain(&error));
-        Failure::new(Exit::Failed, text)
     })
 }
 
@@ -400,30 +416,47 @@ impl Reload {
                 return;
             }
         };
-        let (before, now) = (report::lines(&self.loaded), report::lines(&loaded));
-        let changed: Vec<&str> = now
-            .iter()
-            .filter(|line| {
-                !before
-                    .iter()
-                    .any(|old| old.name == line.name && old.value == line.value)
-            })
-            .map(|line| line.name.as_str())
-            .chain(
-                before
-                    .iter()
-                    .filter(|old| !now.iter().any(|line| line.name == old.name))
-                    .map(|old| old.name.as_str()),
-            )
+        let mut changed = changed(&self.loaded, &loaded);
+        let mut taken: Vec<String> = changed
+            .extract_if(.., |name| RELOADED.contains(&&**name))
             .collect();
-        let (taken, left): (Vec<&str>, Vec<&str>) =
-            changed.iter().partition(|name| RELOADED.contains(*name));
         self.levels.set(&loaded.config.logging.level);
+        if let Some((tls, files)) = self.tls.as_ref().zip(tls_files(&loaded.config)) {
+            match tls.read_again(&files) {
+                Ok(()) => {
+                    changed.retain(|name| !RELOADED_TLS.contains(&&**name));
+                    taken.push("the files of [server.tls]".to_owned());
+                    self.loaded.config.server_tls = loaded.config.server_tls.clone();
+                }
+                Err(error) => warn!(
+                    error = chain(&error),
+                    "[server.tls] was not taken: it stays as it was"
+                ),
+            }
+        }
         warn!(
             taken = taken.join(", "),
-            needs_restart = left.join(", "),
+            needs_restart = changed.join(", "),
             "the configuration was read again"
         );
         self.loaded.config.logging.level = loaded.config.logging.level;
     }
+}
+
+/// The settings whose values differ, also those that are not shown, and what is told of feeds that do.
+fn changed(before: &Loaded, now: &Loaded) -> Vec<String> {
+    let settings = SETTINGS
+        .iter()
+        .filter(|setting| setting.differs(&before.config, &now.config));
+    let mut changed: Vec<String> = settings.map(|setting| setting.name.to_owned()).collect();
+    let of_feeds = |loaded: &Loaded| -> BTreeSet<(String, String)> {
+        let lines = report::lines(loaded).into_iter();
+        let lines = lines.filter(|line| !SETTINGS.iter().any(|setting| setting.name == line.name));
+        lines.map(|line| (line.name, line.value)).collect()
+    };
+    let differing: BTreeSet<String> = (of_feeds(before).symmetric_difference(&of_feeds(now)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    changed.extend(differing);
+    changed
 }
