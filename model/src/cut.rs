@@ -106,7 +106,7 @@ pub fn admit(
     taken: &mut Option<Taken>,
     cut: &CutRecord,
 ) -> Admitted {
-    if cut.lineage != lineage {
+    if cut.lineage != lineage && !planted(Bug::ForeignCutTaken) {
         return Admitted::Dropped;
     }
     if cut.full {
@@ -178,10 +178,11 @@ pub fn admit(
 
 /// What a cut at or below the one held is; `None` when it is newer.
 fn against(held: &mut Taken, cut: &CutRecord) -> Option<Admitted> {
-    if cut.version < held.version {
+    let older = cut.version < held.version;
+    if older && !planted(Bug::OlderCutTaken) {
         return Some(Admitted::Dropped);
     }
-    if cut.version > held.version {
+    if older || cut.version > held.version {
         return None;
     }
     if (cut.digest != held.digest || cut.count != held.count) && !planted(Bug::CutUnchecked) {

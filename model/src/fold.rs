@@ -117,7 +117,7 @@ pub fn fold(
         state: *state,
         outcome,
     };
-    if record.lineage != lineage {
+    if record.lineage != lineage && !planted(Bug::ForeignRecordTaken) {
         return refused(Outcome::Refused);
     }
     if record.epoch < state.epoch && !planted(Bug::OlderEpochTaken) {
@@ -169,7 +169,7 @@ fn fold_commits(
             if !planted(Bug::GapIgnored) {
                 return Outcome::Gap;
             }
-        } else {
+        } else if !planted(Bug::BranchFolded) {
             return Outcome::Fork(Fork::Chain);
         }
     }
@@ -226,6 +226,7 @@ fn fold_replace(
                     digest: state.digest,
                     count: state.count,
                 })
+                && !planted(Bug::ReplaceUnchecked)
             {
                 return Outcome::Fork(Fork::Digest);
             }

@@ -172,6 +172,9 @@ impl Parts {
 
     /// Gives up sets that the chain has passed: whatever they hold, it is known already. `state` is the bucket's now.
     pub fn passed(&mut self, state: &BucketState) {
+        if planted(Bug::PartsKept) {
+            return;
+        }
         self.sets.retain(|set| {
             let whole = &set.whole;
             let news = match &whole.body {

@@ -28,12 +28,16 @@ macro_rules! bugs {
 }
 
 bugs! {
+    /// fold: a record of another lineage is applied as if it were of ours.
+    ForeignRecordTaken = "foreign-record-taken",
     /// fold: a record of an older epoch is applied as if it were of ours.
     OlderEpochTaken = "older-epoch-taken",
     /// fold: a commit of a newer epoch is taken without Replace or Carry.
     NewerEpochTaken = "newer-epoch-taken",
     /// fold: a record whose `prev` lies above ours is folded over the hole.
     GapIgnored = "gap-ignored",
+    /// fold: a record of a chain that branched off below ours is folded.
+    BranchFolded = "branch-folded",
     /// fold: a new commit at or below `through` is taken.
     LateCommitTaken = "late-commit-taken",
     /// fold: digest and count after a fold are not compared.
@@ -48,10 +52,20 @@ bugs! {
     ReplaceBackwards = "replace-backwards",
     /// fold: a Replace above our data version but at or below `through` is adopted.
     ReplaceLate = "replace-late",
+    /// fold: a Replace at our data version is not compared.
+    ReplaceUnchecked = "replace-unchecked",
     /// fold: a Carry is taken by a bucket at another state.
     CarryUnchecked = "carry-unchecked",
     /// parts: a set is given on before all of it is there.
     PartsIncomplete = "parts-incomplete",
+    /// parts: a set that the chain has passed is kept.
+    PartsKept = "parts-kept",
+    /// cut: one of another lineage is taken as if it were of ours.
+    ForeignCutTaken = "foreign-cut-taken",
+    /// cut: what one of another lineage names counts as claimed.
+    ForeignCutClaims = "foreign-cut-claims",
+    /// cut: one older than ours is taken.
+    OlderCutTaken = "older-cut-taken",
     /// cut: a partial cut is taken over a hole.
     CutHoleTaken = "cut-hole-taken",
     /// cut: a partial cut is taken into another epoch.
@@ -62,6 +76,10 @@ bugs! {
     VectorUnchecked = "vector-unchecked",
     /// publish: commits after the cut are not held back.
     LaterNotHeld = "later-not-held",
+    /// publish: a fork of a bucket holds nothing back.
+    ForkPublished = "fork-published",
+    /// publish: a fork of the cuts holds nothing back.
+    CutForkPublished = "cut-fork-published",
     /// publish: the sums are not compared.
     SumUnchecked = "sum-unchecked",
     /// publish: a later epoch is shown whatever its executed set.

@@ -76,6 +76,8 @@ impl Stats {
 pub(crate) struct Receiver {
     pub(crate) assembly: Assembly,
     shown: Vec<(Version, Sum, bool)>,
+    /// Two cuts of one version differed, and no full one was taken since.
+    cut_forked: bool,
 }
 
 /// Frames seen in a world, each judged once.
@@ -109,6 +111,7 @@ impl World {
         Receiver {
             assembly: Assembly::new(LINEAGE, self.layout),
             shown: vec![(Version::ZERO, NOTHING, true); self.layout.count()],
+            cut_forked: false,
         }
     }
 
@@ -137,18 +140,30 @@ impl World {
         let old = *to.assembly.bucket(name);
         let outcome = to.assembly.record(name, record.clone());
         let new = *to.assembly.bucket(name);
+        if record.lineage != LINEAGE {
+            let refused = outcome == Outcome::Refused && new == old;
+            ensure!(refused, "{name}: another world was heard: {outcome:?}");
+        }
         if record.epoch < old.epoch {
             let ignored = matches!(outcome, Outcome::Refused | Outcome::Duplicate) && new == old;
             ensure!(ignored, "{name}: a zombie was heard: {outcome:?}");
         }
         self.progressed(bucket, &old, &new)?;
+        ensure!(
+            !matches!(outcome, Outcome::Folded { .. }) || self.continues(bucket, &old, &new),
+            "{name}: folded to {} by a chain without {}",
+            new.d,
+            old.d
+        );
         match &outcome {
             Outcome::Fork(fork) => {
                 let lies = !self.honest || self.is_lie(bucket, record);
                 ensure!(lies, "{name}: {fork:?} fork where nobody lied");
             }
             Outcome::Gap => ensure!(new.is_behind_claim(), "{name}: a gap left no claim"),
-            Outcome::Duplicate | Outcome::Folded { .. } if record.claims() == new.d => {
+            Outcome::Duplicate | Outcome::Folded { .. } | Outcome::Replaced
+                if record.claims() == new.d =>
+            {
                 let same = record.digest == new.digest && record.count == new.count;
                 ensure!(same, "{name}: taken, but it says otherwise of {}", new.d);
             }
@@ -223,6 +238,15 @@ impl World {
         Ok(())
     }
 
+    /// Whether a history that has the new state has the old one's data version on the way to it.
+    fn continues(&self, bucket: usize, old: &BucketState, new: &BucketState) -> bool {
+        let d = old.d.sequence();
+        self.histories.iter().any(|history| {
+            let on_the_way = history.epoch == old.d.epoch() && old.d <= new.d;
+            history.agrees(bucket, new) && on_the_way && history.d(bucket, d) == d
+        })
+    }
+
     fn load(&self, to: &mut Receiver, bucket: usize, loaded: &Loaded) -> Result<bool, Violation> {
         let name = Bucket::new(bucket as u16);
         let old = *to.assembly.bucket(name);
@@ -247,7 +271,21 @@ impl World {
 
     pub(crate) fn cut(&self, to: &mut Receiver, cut: &CutRecord) -> Result<Admitted, Violation> {
         let old = to.assembly.taken().map(|taken| taken.version);
+        let claims = |to: &Receiver| -> Vec<Version> {
+            let buckets = self.layout.all();
+            buckets.map(|b| to.assembly.bucket(b).claimed).collect()
+        };
+        let claimed = claims(to);
         let admitted = to.assembly.cut(cut);
+        if cut.lineage != LINEAGE {
+            let dropped = admitted == Admitted::Dropped && claims(to) == claimed;
+            ensure!(dropped, "a cut of another world was heard: {admitted:?}");
+        }
+        match admitted {
+            Admitted::Fork => to.cut_forked = true,
+            Admitted::Taken if cut.full => to.cut_forked = false,
+            _ => {}
+        }
         let taken = to.assembly.taken();
         ensure!(
             taken.map(|taken| taken.version) >= old,
@@ -335,6 +373,13 @@ impl World {
             }
         };
         let taken = taken.ok_or("published without a cut")?;
+        let forked = self.layout.all().find(|b| to.assembly.is_forked(*b));
+        ensure!(
+            forked.is_none() && !to.cut_forked,
+            "{} was published over a fork of {}",
+            taken.version,
+            forked.map_or("the cuts".to_owned(), |bucket| format!("b{bucket}"))
+        );
         let shown = &published.snapshot;
         let seal = &shown.seal;
         let content = content_of(shown.iter());
@@ -670,7 +715,7 @@ impl Receiver {
 
     fn key(&self, phase: u8) -> u64 {
         let mut hasher = DefaultHasher::new();
-        phase.hash(&mut hasher);
+        (phase, self.cut_forked).hash(&mut hasher);
         for (bucket, (d, sum, jumped)) in self.shown.iter().enumerate() {
             self.bucket_key(Bucket::new(bucket as u16))
                 .hash(&mut hasher);

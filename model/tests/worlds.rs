@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use onair_model::assembly::Rewind;
-use onair_model::{Body, CutRecord, Digest, GtidSet, Record};
+use onair_model::{Body, CutRecord, Digest, GtidSet, Lineage, Record};
 
 use crate::history::{Content, History, Writes, gtids, keys, layout};
 use crate::search::{Op, Stats, World};
@@ -213,6 +213,7 @@ pub(crate) fn epochs(old: &[Transaction], opening: Opening, new: &[Transaction])
             ops.push((name, Op::Record(bucket, lie)));
         }
     }
+    foreign(&second, &mut ops);
     ops.push((
         "a partial cut opens the epoch".to_owned(),
         Op::Cut(opens_partially(&second)),
@@ -260,6 +261,30 @@ fn lies(first: &History, second: &History, bucket: usize) -> Vec<(String, Record
         ));
     }
     lies
+}
+
+/// What another world writes in an epoch of the same number: other rows, and further.
+fn foreign(ours: &History, ops: &mut Vec<(String, Op)>) {
+    let transactions = vec![[Change, Change]; ours.end() as usize + 1];
+    let numbers: Vec<u64> = (1..).take(transactions.len()).collect();
+    let epoch = ours.epoch.get();
+    let theirs = history(epoch, &start(), gtids([60]), &transactions, &numbers, 900);
+    let end = theirs.end();
+    let lineage = Lineage::new(8);
+    for bucket in 0..2 {
+        for record in [theirs.replace(bucket, end), theirs.record(bucket, 0, end)] {
+            let record = Record { lineage, ..record };
+            ops.push((
+                format!("b{bucket} of another world"),
+                Op::Record(bucket, record),
+            ));
+        }
+    }
+    let cut = CutRecord {
+        lineage,
+        ..theirs.cut(end, end, true, false)
+    };
+    ops.push(("cut of another world".to_owned(), Op::Cut(cut)));
 }
 
 /// A new epoch's first cut, without what a first cut must say.
