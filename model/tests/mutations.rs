@@ -7,7 +7,7 @@ use onair_model::plant::{Bug, with};
 
 use crate::edges::parts_world;
 use crate::search::World;
-use crate::worlds::{crossing, forks, honest};
+use crate::worlds::{crossing, forks, honest, lineages};
 
 /// The rules of fold, parts, cut, publish and frame: the others belong to other crates.
 fn rules() -> &'static [Bug] {
@@ -32,11 +32,12 @@ fn first(groups: &[(&'static str, Vec<World>)], bug: Bug) -> Option<(&'static st
 
 #[test]
 fn every_rule_left_out_is_noticed() {
-    // Some of the worlds of one epoch are enough here, and keep this short.
+    // Some of the worlds are enough here, and keep this short.
     let groups = [
+        ("two lineages", lineages()),
         ("one epoch", honest().into_iter().step_by(4).collect()),
-        ("two histories", forks()),
-        ("two epochs", crossing()),
+        ("two histories", forks().into_iter().step_by(2).collect()),
+        ("two epochs", crossing().into_iter().step_by(6).collect()),
     ];
     let (next, survivors) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

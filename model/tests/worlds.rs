@@ -213,7 +213,6 @@ pub(crate) fn epochs(old: &[Transaction], opening: Opening, new: &[Transaction])
             ops.push((name, Op::Record(bucket, lie)));
         }
     }
-    foreign(&second, &mut ops);
     ops.push((
         "a partial cut opens the epoch".to_owned(),
         Op::Cut(opens_partially(&second)),
@@ -394,6 +393,18 @@ pub(crate) fn crossing() -> Vec<World> {
     worlds
 }
 
+pub(crate) fn lineages() -> Vec<World> {
+    let mut worlds = vec![
+        epoch(&[[Change, Second]]),
+        epochs(&[[Toggle, No]], Opening::After, &[[Toggle, No]]),
+    ];
+    for world in &mut worlds {
+        foreign(world.histories.last().unwrap(), &mut world.ops);
+        world.name.push_str(" beside another world");
+    }
+    worlds
+}
+
 pub(crate) fn forks() -> Vec<World> {
     vec![
         fork(
@@ -452,6 +463,11 @@ fn three_transactions_in_one_epoch() {
 #[test]
 fn a_zombie_while_the_next_epoch_opens() {
     search("two epochs", &crossing());
+}
+
+#[test]
+fn another_world_is_not_heard() {
+    search("two lineages", &lineages());
 }
 
 #[test]
