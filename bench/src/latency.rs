@@ -59,6 +59,7 @@ pub fn run(args: &LatencyArgs) -> Result<()> {
     let dir = TempDir::new()?;
     let url = table::account(&server)?;
     let mut onair = OnAir::of(std::env::current_exe()?, &url, dir.path())?;
+    onair.place(measuring.placed());
     onair.start()?;
     for &rate in rates {
         let load = Load {

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use onair_sdk::Version;
 use onair_xtask::servers::process::{self, Signal};
 
-use crate::harness::{Run, Watch, meter};
+use crate::harness::{Placed, Run, Watch, meter};
 
 /// Until a start that says nothing is given up.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -107,6 +107,7 @@ pub struct OnAir {
     dir: PathBuf,
     address: String,
     child: Option<Child>,
+    placed: Placed,
     /// Starts so far.
     pub starts: usize,
 }
@@ -150,6 +151,7 @@ impl OnAir {
             dir: dir.to_owned(),
             address,
             child: None,
+            placed: Placed::Anywhere,
             starts: 0,
         })
     }
@@ -186,6 +188,7 @@ impl OnAir {
             dir: dir.to_owned(),
             address,
             child: None,
+            placed: Placed::Anywhere,
             starts: 0,
         })
     }
@@ -201,6 +204,11 @@ impl OnAir {
     pub fn set(&mut self, variable: &str, value: &str) {
         self.environment
             .push((variable.to_owned(), value.to_owned()));
+    }
+
+    /// From the next start on it runs where the process under test does.
+    pub fn place(&mut self, placed: Placed) {
+        self.placed = placed;
     }
 
     /// What it is called.
@@ -276,7 +284,7 @@ impl OnAir {
             .create(true)
             .append(true)
             .open(self.log_path())?;
-        let mut command = process::command_bound_to_us(&self.binary);
+        let mut command = self.placed.under_test(&Command::new(&self.binary));
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

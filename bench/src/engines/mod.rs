@@ -21,7 +21,7 @@ pub use self::kafka::ThroughKafka;
 #[cfg(feature = "peers")]
 pub(crate) use self::kafka::create_topic;
 use crate::fleet::{Fleet, Places, Size};
-use crate::harness::{Measuring, Report};
+use crate::harness::{Measuring, Placed, Report};
 use crate::table::{self, Live};
 
 /// As `onair` has it where nothing is said.
@@ -80,12 +80,16 @@ pub(crate) struct World {
 
 impl World {
     /// Starts the engines, makes the table, and starts so many of each role.
-    pub(crate) fn start(live: u64, size: Size) -> Result<Self> {
-        Self::start_with(live, Live::All, size)
+    pub(crate) fn start(live: u64, size: Size, placed: Placed) -> Result<Self> {
+        Self::start_with((live, Live::All), size, placed)
     }
 
     /// The same with rows that are not live.
-    pub(crate) fn start_with(rows: u64, live: Live, size: Size) -> Result<Self> {
+    pub(crate) fn start_with(
+        (rows, live): (u64, Live),
+        size: Size,
+        placed: Placed,
+    ) -> Result<Self> {
         // All at once: each waits most of its time.
         let (mysql, kafka, cassandra) = thread::scope(|scope| {
             let options = Options {
@@ -115,6 +119,9 @@ impl World {
         };
         let binary = std::env::current_exe()?;
         let mut fleet = Fleet::new(binary, places, size, (dir.path(), "onair"))?;
+        for role in &mut fleet.roles {
+            role.place(placed);
+        }
         fleet.start()?;
         Ok(World {
             mysql,
@@ -158,7 +165,8 @@ pub fn run(args: &EnginesArgs) -> Result<()> {
         servers: two,
         buckets: BUCKETS,
     };
-    let mut world = World::start(measuring.size(args.live, 1_000), size)?;
+    let live = measuring.size(args.live, 1_000);
+    let mut world = World::start(live, size, measuring.placed())?;
     let mut report = Report::begin(
         "engines",
         measuring,

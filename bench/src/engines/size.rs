@@ -19,7 +19,7 @@ pub(super) fn measure(report: &mut Report<'_>, rows: u64) -> Result<()> {
         buckets: BUCKETS,
     };
     Report::say(&format!("a feed of {rows} rows"));
-    let world = RefCell::new(World::start(rows, size)?);
+    let world = RefCell::new(World::start(rows, size, report.placed())?);
     let held = |name: &'static str| {
         let world = &world;
         Program::new(name, Role::Ours, move || {

@@ -80,7 +80,8 @@ impl Placed {
         Ok(())
     }
 
-    fn under_test(self, command: &Command) -> Command {
+    /// The same command, bound to this process and where it belongs.
+    pub(crate) fn under_test(self, command: &Command) -> Command {
         let mut placed = match self {
             Placed::Anywhere => process::command_bound_to_us(command.get_program()),
             Placed::Apart => {

@@ -23,7 +23,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::child::Placed;
+pub use self::child::Placed;
 pub use self::figures::{Beside, Better, Bound, Figure, Judged, Of, Target};
 use self::figures::{median, spread};
 pub use self::latencies::Latencies;

@@ -78,7 +78,7 @@ pub fn run(args: &HeadlineArgs) -> Result<()> {
         (measuring.size(args.polled, 10_000), Live::OneIn(20), 1),
     ] {
         Report::say(&format!("a table of {rows} rows, {clients} replicas"));
-        let world = world(rows, live)?;
+        let world = world(rows, live, args.measuring.placed())?;
         let report = match &mut report {
             Some(report) => report,
             None => report.insert(begin(args, &world)?),
@@ -97,14 +97,14 @@ pub fn run(args: &HeadlineArgs) -> Result<()> {
     Ok(())
 }
 
-fn world(rows: u64, live: Live) -> Result<World> {
+fn world(rows: u64, live: Live, placed: Placed) -> Result<World> {
     let size = Size {
         readers: 1,
         mergers: 1,
         servers: 1,
         buckets: NonZeroU16::new(16).context("not zero")?,
     };
-    World::start_with(rows, live, size)
+    World::start_with((rows, live), size, placed)
 }
 
 fn begin<'a>(args: &'a HeadlineArgs, world: &World) -> Result<Report<'a>> {
