@@ -89,8 +89,11 @@ async fn see_changes(feed: Feed<Numbered>, board: Arc<Board>) {
         if step.from.is_none() {
             continue;
         }
-        for (_, row) in &step.on {
-            board.see(row.0, now);
+        for (key, row) in &step.on {
+            // Rows to be closed come on before a run, and may be told after it has begun.
+            if key.as_u64().is_some_and(|key| key < CLOSED) {
+                board.see(row.0, now);
+            }
         }
         for (key, _) in &step.off {
             if let Some(number) = key.as_u64().and_then(|key| key.checked_sub(CLOSED)) {

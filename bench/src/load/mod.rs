@@ -148,10 +148,16 @@ impl Sightings {
 
     /// The error of those that are lost.
     pub fn lost(&self) -> anyhow::Error {
+        let lost = (0..).zip(&self.has_come).filter(|(_, came)| !**came);
+        let first: Vec<String> = lost
+            .take(5)
+            .map(|(number, _)| u64::to_string(&number))
+            .collect();
         anyhow!(
-            "{} of {} transactions are lost",
+            "{} of {} transactions are lost, from {} on",
             self.left,
-            self.schedule.count
+            self.schedule.count,
+            first.join(", ")
         )
     }
 }
@@ -379,7 +385,10 @@ mod tests {
         assert!(twice.to_string().contains("came twice"));
         let never = sightings.see(2, now).expect_err("there are two");
         assert!(never.to_string().contains("never sent"));
-        assert_eq!(sightings.lost().to_string(), "1 of 2 transactions are lost");
+        assert_eq!(
+            sightings.lost().to_string(),
+            "1 of 2 transactions are lost, from 1 on"
+        );
         sightings.see(0, now).expect("it was sent");
         assert!(sightings.is_complete());
     }
