@@ -4,6 +4,7 @@
 //! A job that measures itself prints one [`Run`]. One that goes on until it is no longer wanted is [`Served`]: it says
 //! when it is ready, then answers each line that it gets with one line.
 
+use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::meter::{Run, Watch};
+use super::meter::{Meter, Run, Watch};
 use crate::{decode, fanout, fold, growth, scan, sdk};
 #[cfg(feature = "engines")]
 use crate::{engines, headline};
@@ -46,6 +47,8 @@ pub enum Job {
     #[cfg(feature = "engines")]
     Poller(headline::Poller),
     Sdk(sdk::Work),
+    /// Touches so many bytes of memory, and gives them back.
+    Touch(usize),
     #[cfg(all(feature = "engines", feature = "peers"))]
     NaiveService(headline::Service),
     #[cfg(all(feature = "engines", feature = "peers"))]
@@ -103,6 +106,12 @@ impl Placed {
     }
 }
 
+fn touch(bytes: usize) -> Result<Run> {
+    let meter = Meter::start()?;
+    black_box(vec![1_u8; bytes]);
+    meter.stop(bytes as u64, &[])
+}
+
 impl Job {
     /// Does it here, and says on standard output what it cost.
     pub fn run_here(&self) -> Result<()> {
@@ -121,6 +130,7 @@ impl Job {
             #[cfg(feature = "engines")]
             Job::Poller(poller) => return poller.run(),
             Job::Sdk(work) => work.run(),
+            Job::Touch(bytes) => touch(*bytes),
             #[cfg(all(feature = "engines", feature = "peers"))]
             Job::NaiveService(service) => return service.run(),
             #[cfg(all(feature = "engines", feature = "peers"))]
