@@ -146,7 +146,7 @@ impl Sightings {
         schedule.start + schedule.offset(schedule.count) + LOST_AFTER
     }
 
-    /// The error of those that are lost.
+    /// The error of those that are lost, with the first few of them.
     pub fn lost(&self) -> anyhow::Error {
         let lost = (0..).zip(&self.has_come).filter(|(_, came)| !**came);
         let first: Vec<String> = lost
@@ -154,7 +154,7 @@ impl Sightings {
             .map(|(number, _)| u64::to_string(&number))
             .collect();
         anyhow!(
-            "{} of {} transactions are lost, from {} on",
+            "{} of {} transactions are lost: {}",
             self.left,
             self.schedule.count,
             first.join(", ")
@@ -387,7 +387,7 @@ mod tests {
         assert!(never.to_string().contains("never sent"));
         assert_eq!(
             sightings.lost().to_string(),
-            "1 of 2 transactions are lost, from 1 on"
+            "1 of 2 transactions are lost: 0"
         );
         sightings.see(0, now).expect("it was sent");
         assert!(sightings.is_complete());
