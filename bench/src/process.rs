@@ -21,7 +21,7 @@ use crate::harness::{Placed, Run, Watch, meter};
 /// Until a start that says nothing is given up.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Until a process that should end is given up.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// Which build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

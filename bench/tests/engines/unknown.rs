@@ -29,7 +29,7 @@ const WANTED: [(Fault, u64, f64); 6] = [
 ];
 
 /// Until they must have.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Of one bucket each, so that more than one outcome is waited for at a time.
 const FEEDS: u64 = 12;
